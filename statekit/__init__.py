@@ -1,0 +1,3 @@
+"""statekit makes Python web apps stateless."""
+
+__version__ = "0.1.0"

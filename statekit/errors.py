@@ -1,0 +1,149 @@
+"""Every error statekit raises, as one tree.
+
+Rule 1: each class says whose fault it is (``fault``) and which HTTP status fits (``http_status``), so that an
+        adapter maps errors to responses without a table of its own.
+Rule 2: a message names the value at fault and the cure. It never carries a credential.
+Rule 3: this file imports nothing from statekit.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import ClassVar
+
+__all__ = [
+    "BudgetError",
+    "DocumentInvalid",
+    "Fault",
+    "LimitExceeded",
+    "NonPrimitiveValue",
+    "OutsideScope",
+    "PoolExhausted",
+    "SessionError",
+    "SessionTooLarge",
+    "StatekitError",
+    "StoreError",
+    "StoreFull",
+    "StoreReadOnly",
+    "StoreRejected",
+    "StoreTimeout",
+    "StoreUnavailable",
+    "UnknownFlag",
+    "UnknownPool",
+    "UnknownTenant",
+    "UsageError",
+    "VersionConflict",
+]
+
+
+class Fault(StrEnum):
+    """Whose fault an error is: the code that called, the peer that sent a request, or the store."""
+
+    CALLER = "caller"
+    PEER = "peer"
+    STORE = "store"
+
+
+class StatekitError(Exception):
+    """The root of all errors of this library; catch it to catch them all."""
+
+    fault: ClassVar[Fault] = Fault.CALLER
+    http_status: ClassVar[int] = 500
+
+
+class UsageError(StatekitError, ValueError):
+    """An argument that cannot mean anything: a malformed limit, a key of the wrong type, a negative cost."""
+
+
+# -- the store -------------------------------------------------------------------------------------------
+
+
+class StoreError(StatekitError):
+    """The shared store did not do what was asked."""
+
+    fault = Fault.STORE
+    http_status = 503
+
+
+class StoreUnavailable(StoreError):
+    """The store cannot be reached, or its circuit is open. Whether a write was applied is unknown."""
+
+
+class StoreTimeout(StoreUnavailable):
+    """The store did not answer within the time budget. Whether a write was applied is unknown."""
+
+
+class StoreRejected(StoreError):
+    """The store answered with an error. Nothing was applied by the command it is about."""
+
+
+class StoreFull(StoreRejected):
+    """The store is out of memory (``OOM``): it refuses writes until something expires or it gets more."""
+
+
+class StoreReadOnly(StoreRejected):
+    """The store refuses writes (``READONLY``, ``MISCONF``): a replica, or a primary that cannot persist."""
+
+
+# -- the primitives --------------------------------------------------------------------------------------
+
+
+class LimitExceeded(StatekitError):
+    """A rate limit refused the call, and the caller asked for an exception instead of a decision."""
+
+    fault = Fault.PEER
+    http_status = 429
+
+
+class SessionError(StatekitError):
+    """The root of what can go wrong with a session."""
+
+
+class NonPrimitiveValue(SessionError, UsageError, TypeError):
+    """A value that is not data was about to be stored; the message names where it stands and what to store."""
+
+
+class SessionTooLarge(SessionError, UsageError):
+    """A session outgrew its size budget; the message names the largest keys."""
+
+
+class UnknownFlag(UsageError, LookupError):
+    """A flag nobody has set or declared was asked for without a default."""
+
+
+class PoolExhausted(StatekitError, TimeoutError):
+    """No connection came free in time; the message names who holds what."""
+
+    fault = Fault.CALLER
+    http_status = 503
+
+
+class BudgetError(UsageError):
+    """A connection budget that contradicts itself or what the fleet already agreed on."""
+
+
+class UnknownPool(UsageError, LookupError):
+    """A pool nobody has registered was asked for."""
+
+
+class UnknownTenant(StatekitError, LookupError):
+    """A tenant without a document was asked for, and the registry was told to be strict."""
+
+    fault = Fault.PEER
+    http_status = 404
+
+
+class DocumentInvalid(UsageError):
+    """A flag or tenant document does not validate; nothing was written."""
+
+    http_status = 422
+
+
+class OutsideScope(StatekitError, RuntimeError):
+    """The current tenant was asked for outside any ``tenants.scope``."""
+
+
+class VersionConflict(StatekitError):
+    """Somebody else wrote first: the version expected is not the version there is. Nothing was written."""
+
+    http_status = 409

@@ -1,0 +1,154 @@
+"""The kit: one object that knows the store and hands out the primitives.
+
+No logic lives here. `StateKit` and `AsyncStateKit` differ in the faces they hand out.
+"""
+
+from __future__ import annotations
+
+from time import perf_counter
+from types import TracebackType
+from typing import Any, Generic, Self, TypeVar
+
+from statekit.store.connect import connected, connected_async
+from statekit.store.drive import AsyncRedisTransport, RedisTransport
+from statekit.store.hooks import Hooks
+from statekit.store.memory import AsyncMemoryTransport, MemoryTransport
+from statekit.store.op import command
+from statekit.store.outage import Budget
+from statekit.store.store import AsyncStore, Clock, Store
+
+__all__ = ["AsyncStateKit", "StateKit"]
+
+S = TypeVar("S", Store, AsyncStore)
+
+
+def _twins() -> dict[str, Any]:
+    return {}
+
+
+class _Kit(Generic[S]):
+    """What both kits share."""
+
+    store: S
+
+    @classmethod
+    def _over(cls, store: S) -> Self:
+        kit = cls.__new__(cls)
+        kit.store = store
+        return kit
+
+    @property
+    def namespace(self) -> str:
+        """The part of every key that keeps this app apart from others on the same server."""
+        return self.store.keys.namespace
+
+    @property
+    def hooks(self) -> Hooks:
+        """Where to subscribe to what the kit does: round trips, degraded answers."""
+        return self.store.hooks
+
+    def describe(self) -> str:
+        """Say in one line what this kit talks to; no credentials."""
+        return f"{type(self).__name__}(namespace={self.namespace!r}) -> {self.store.transport.describe()!s}"
+
+    __repr__ = describe
+
+
+class StateKit(_Kit[Store]):
+    """Shared state for blocking code; thread-safe, fork-safe, one a process is enough."""
+
+    def __init__(
+        self,
+        client: Any,
+        namespace: str = "statekit",
+        *,
+        budget: Budget = Budget(),
+        clock: Clock | None = None,
+    ) -> None:
+        self.store = Store(RedisTransport(client, owned=False), namespace, budget=budget, clock=clock)
+
+    @classmethod
+    def connect(
+        cls,
+        url: str | None = None,
+        namespace: str = "statekit",
+        *,
+        budget: Budget = Budget(),
+        clock: Clock | None = None,
+    ) -> Self:
+        """Connect by URL; without one, ``$STATEKIT_URL``, else the embedded server of this project."""
+        return cls._over(Store(connected(url, budget), namespace, budget=budget, clock=clock))
+
+    @classmethod
+    def in_memory(cls, namespace: str = "statekit", *, clock: Clock | None = None) -> Self:
+        """The per-process twin: everything works as on a server, except that nothing is shared."""
+        return cls._over(Store(MemoryTransport(_twins()), namespace, clock=clock))
+
+    def ping(self) -> float:
+        """Ask the store for a sign of life; returns the seconds it took. Raises `StoreUnavailable`."""
+        start = perf_counter()
+        self.store.run(command("PING", read_only=True))
+        return perf_counter() - start
+
+    def close(self) -> None:
+        """Stop background work and close connections the kit opened itself."""
+        self.store.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class AsyncStateKit(_Kit[AsyncStore]):
+    """Same as `StateKit`, for asyncio."""
+
+    def __init__(
+        self,
+        client: Any,
+        namespace: str = "statekit",
+        *,
+        budget: Budget = Budget(),
+        clock: Clock | None = None,
+    ) -> None:
+        self.store = AsyncStore(
+            AsyncRedisTransport(client, owned=False), namespace, budget=budget, clock=clock
+        )
+
+    @classmethod
+    def connect(
+        cls,
+        url: str | None = None,
+        namespace: str = "statekit",
+        *,
+        budget: Budget = Budget(),
+        clock: Clock | None = None,
+    ) -> Self:
+        """Same as `StateKit.connect`, for asyncio."""
+        return cls._over(AsyncStore(connected_async(url, budget), namespace, budget=budget, clock=clock))
+
+    @classmethod
+    def in_memory(cls, namespace: str = "statekit", *, clock: Clock | None = None) -> Self:
+        """Same as `StateKit.in_memory`, for asyncio."""
+        return cls._over(AsyncStore(AsyncMemoryTransport(_twins()), namespace, clock=clock))
+
+    async def ping(self) -> float:
+        """Same as `StateKit.ping`, for asyncio."""
+        start = perf_counter()
+        await self.store.run(command("PING", read_only=True))
+        return perf_counter() - start
+
+    async def close(self) -> None:
+        """Same as `StateKit.close`, for asyncio."""
+        await self.store.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()

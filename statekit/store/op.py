@@ -1,0 +1,154 @@
+"""Operations: logic that talks to the store without doing I/O.
+
+Rule 1: an operation is a generator. It yields a `Round` (the commands it wants sent together), is sent one
+        reply for each, and returns its result. It imports no client, no event loop and no clock.
+Rule 2: the commands of one round must not depend on each other: a server may have to run one again
+        (a script it has forgotten), after its neighbours.
+Rule 3: one ``yield`` is one round trip. `together` lets several operations share them.
+
+A reply that is an error arrives *in place*, as an exception object among the replies, so that one failing
+command does not take its neighbours' answers away; `Script` and `command` raise it inside the operation it
+belongs to. When the whole round failed (store gone, budget spent) the driver throws `StoreUnavailable` into
+the operation, which may catch it and return the answer it has declared for that case.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, field
+from hashlib import sha1
+from importlib.resources import files
+from typing import Any, TypeAlias, TypeVar, TypeVarTuple, overload
+
+from statekit.errors import StoreError
+
+__all__ = ["Arg", "Call", "Op", "Reply", "Round", "Script", "ask", "command", "together"]
+
+T = TypeVar("T")
+T1 = TypeVar("T1")
+T2 = TypeVar("T2")
+T3 = TypeVar("T3")
+Ts = TypeVarTuple("Ts")
+
+Arg: TypeAlias = str | bytes | int
+Reply: TypeAlias = Any
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One command of a round: a plain command, or a script with its keys first among the arguments."""
+
+    args: tuple[Arg, ...]
+    script: Script | None = None
+    keys: int = 0
+    read_only: bool = False
+    """True if running it twice changes nothing: the driver may then repeat it on a fresh connection."""
+    whole: bool = False
+    """Send the script's text instead of its digest: the server has forgotten it."""
+
+
+Round: TypeAlias = tuple[Call, ...]
+Op: TypeAlias = Generator[Round, Sequence[Reply], T]
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """A Lua script, known by the digest of its text, run with EVALSHA and sent whole when the server asks."""
+
+    name: str
+    source: str
+    read_only: bool = False
+    sha: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "sha", sha1(self.source.encode(), usedforsecurity=False).hexdigest())
+
+    @classmethod
+    def load(cls, package: str, name: str, *, read_only: bool = False) -> Script:
+        """Read ``<name>.lua`` that lies beside the code of `package`; once, at import."""
+        source = files(package).joinpath(f"{name}.lua").read_text(encoding="utf-8")
+        return cls(f"{package.rpartition('.')[2]}.{name}", source, read_only)
+
+    def call(self, keys: Sequence[str], args: Sequence[Arg] = ()) -> Call:
+        """Describe one run, for an operation that sends several commands in one round."""
+        return Call((*keys, *args), self, len(keys), self.read_only)
+
+    def __call__(self, keys: Sequence[str], args: Sequence[Arg] = ()) -> Op[Reply]:
+        """Run alone in a round; ``reply = yield from SCRIPT(keys, args)``."""
+        return ask(self.call(keys, args))
+
+
+def command(*args: Arg, read_only: bool = False) -> Op[Reply]:
+    """Run one plain command alone in a round; ``reply = yield from command("GET", key)``."""
+    return ask(Call(args, read_only=read_only))
+
+
+def ask(call: Call) -> Op[Reply]:
+    """Send one call, return its reply, raise it if it is an error."""
+    (reply,) = yield (call,)
+    if isinstance(reply, StoreError):
+        raise reply
+    return reply
+
+
+@overload
+def together(op: Op[T1], /) -> Op[tuple[T1]]: ...
+@overload
+def together(op1: Op[T1], op2: Op[T2], /) -> Op[tuple[T1, T2]]: ...
+@overload
+def together(op1: Op[T1], op2: Op[T2], op3: Op[T3], /) -> Op[tuple[T1, T2, T3]]: ...
+@overload
+def together(*ops: Op[Any]) -> Op[tuple[Any, ...]]: ...
+def together(*ops: Op[Any]) -> Op[tuple[Any, ...]]:
+    """Step several operations at once: what each yields travels in one shared round trip.
+
+    Returns their results in order. An operation that fails does not stop the others: all run to their end,
+    then the first failure is raised. The round trips are those of the longest operation, not the sum.
+    """
+    steps = [_Step(op) for op in ops]
+    while any(step.round for step in steps):
+        try:
+            replies = yield tuple(call for step in steps for call in step.round)
+        except StoreError as error:
+            for step in steps:
+                step.fail(error)
+        else:
+            start = 0
+            for step in steps:
+                start += step.feed(replies[start : start + len(step.round)])
+    for step in steps:
+        if step.error is not None:
+            raise step.error
+    return tuple(step.result for step in steps)
+
+
+class _Step:
+    """One operation under way among others: the round it waits for, or how it ended."""
+
+    __slots__ = ("error", "op", "result", "round")
+
+    def __init__(self, op: Op[Any]) -> None:
+        self.op = op
+        self.result: Any = None
+        self.error: Exception | None = None
+        self.round: Round = ()
+        self._advance(lambda: next(op))
+
+    def feed(self, replies: Sequence[Reply]) -> int:
+        """Hand over the replies to the round; returns how many those were."""
+        taken = len(self.round)
+        if taken:
+            self._advance(lambda: self.op.send(replies))
+        return taken
+
+    def fail(self, error: StoreError) -> None:
+        if self.round:
+            self._advance(lambda: self.op.throw(error))
+
+    def _advance(self, step: Any) -> None:
+        try:
+            self.round = step()
+        except StopIteration as stop:
+            self.round, self.result = (), stop.value
+        except Exception as error:  # noqa: BLE001 - kept, and raised once its neighbours are done
+            self.round, self.error = (), error

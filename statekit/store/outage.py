@@ -1,0 +1,73 @@
+"""Outages: how long an answer may take, and when to stop asking.
+
+The breaker has three states. *Closed*: everything goes through; `FAILURES` failed rounds in a row open it.
+*Open*: rounds fail at once, without I/O, until a pause has passed. *Half-open*: one round is let through as a
+probe; its success closes the breaker, its failure opens it again for a pause twice as long, up to `LONGEST`.
+
+What a primitive answers while the store is away is its own declared policy (docs/guarantees.md); this file
+only decides that it is away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+__all__ = ["Breaker", "Budget"]
+
+FAILURES = 5
+SHORTEST = 0.05
+LONGEST = 0.5
+"""Half a second: the store is used again at most that long after it came back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """How long one round trip may take, in seconds, before the answer for an outage is given."""
+
+    decision: float = 0.25
+    """Answers on a request's critical path that have a declared substitute: limits."""
+    operation: float = 2.0
+    """Everything else: sessions, writes of flags and tenants, leases."""
+    connect: float = 1.0
+
+
+class Breaker:
+    """A circuit breaker with one probe at a time. Times are monotonic seconds, passed in.
+
+    Needs no lock: each attribute is replaced whole, and a lost update only lets one more probe through.
+    """
+
+    __slots__ = ("_failures", "_jitter", "_pause", "opened_until")
+
+    def __init__(self, jitter: Callable[[], float] = lambda: 1.0) -> None:
+        self._jitter = jitter
+        self._failures = 0
+        self._pause = SHORTEST
+        self.opened_until: float | None = None
+
+    @property
+    def open(self) -> bool:
+        """Whether rounds are being refused (or only a probe is let through)."""
+        return self.opened_until is not None
+
+    def admits(self, now: float) -> bool:
+        """Whether a round may go to the store; a True while open makes the caller the probe."""
+        if self.opened_until is None:
+            return True
+        if now < self.opened_until:
+            return False
+        self.opened_until = now + self._pause  # one probe now, the next after another pause
+        return True
+
+    def succeeded(self) -> None:
+        if self._failures:
+            self._failures, self._pause, self.opened_until = 0, SHORTEST, None
+
+    def failed(self, now: float) -> None:
+        self._failures += 1
+        if self._failures < FAILURES:
+            return
+        if self.opened_until is not None:
+            self._pause = min(LONGEST, self._pause * 2)
+        self.opened_until = now + self._pause * self._jitter()

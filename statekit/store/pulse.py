@@ -1,0 +1,155 @@
+"""The pulse: work a process repeats in the background, on one thread or one task however many ask.
+
+Leases are renewed here, local copies reconciled, idle connections closed. A beat that raises is logged and
+comes again; it never ends the pulse. Nothing runs before the first beat is added.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import heapq
+import itertools
+import logging
+import random
+import threading
+from collections.abc import Awaitable, Callable
+from time import monotonic
+
+from statekit.store.fork import on_fork
+
+__all__ = ["AsyncPulse", "Beat", "Pulse"]
+
+JITTER = 0.1
+"""Each interval is stretched or shortened by up to this share, so that pods do not beat in step."""
+log = logging.getLogger("statekit")
+
+
+class Beat:
+    """One repeated piece of work; `cancel` ends it."""
+
+    __slots__ = ("cancelled", "due", "seconds", "work")
+
+    def __init__(self, seconds: float, work: Callable[[], object]) -> None:
+        self.seconds = seconds
+        self.work = work
+        self.cancelled = False
+        self.due = 0.0
+        self.delay()
+
+    def delay(self) -> None:
+        self.due = monotonic() + self.seconds * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+
+class Pulse:
+    """Beats of a blocking kit, on one daemon thread; a forked child gets its own thread and all the beats."""
+
+    def __init__(self) -> None:
+        self._beats: list[tuple[float, int, Beat]] = []
+        self._order = itertools.count()
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+        self._closed = False
+        on_fork(self)
+
+    def every(self, seconds: float, work: Callable[[], object]) -> Beat:
+        """Call ``work()`` about every `seconds`, the first time after one interval."""
+        beat = Beat(seconds, work)
+        with self._changed:
+            self._push(beat)
+            self._start()
+            self._changed.notify()
+        return beat
+
+    def soon(self, beat: Beat) -> None:
+        """Bring a beat forward to now."""
+        with self._changed:
+            beat.due = 0.0
+            self._push(beat)
+            self._changed.notify()
+
+    def close(self) -> None:
+        """End all beats; one under way is waited for, up to a second."""
+        with self._changed:
+            self._closed = True
+            self._beats.clear()
+            self._changed.notify()
+            thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(1.0)
+
+    def after_fork(self) -> None:
+        self._changed = threading.Condition()
+        self._thread = None
+        if self._beats and not self._closed:
+            self._start()
+
+    def _push(self, beat: Beat) -> None:
+        heapq.heappush(self._beats, (beat.due, next(self._order), beat))
+
+    def _start(self) -> None:
+        if self._thread is None and not self._closed:
+            self._thread = threading.Thread(target=self._run, name="statekit-pulse", daemon=True)
+            self._thread.start()
+
+    def _run(self) -> None:
+        while (beat := self._next()) is not None:
+            try:
+                beat.work()
+            except Exception:
+                log.exception("statekit: background work failed, it is tried again in %.1f s", beat.seconds)
+            beat.delay()
+            with self._changed:
+                if not self._closed:
+                    self._push(beat)
+
+    def _next(self) -> Beat | None:
+        with self._changed:
+            while not self._closed:
+                while self._beats and (
+                    self._beats[0][2].cancelled or self._beats[0][0] != self._beats[0][2].due
+                ):
+                    heapq.heappop(self._beats)  # cancelled, or brought forward by a later entry
+                if not self._beats:
+                    self._changed.wait()
+                    continue
+                wait = self._beats[0][0] - monotonic()
+                if wait <= 0:
+                    return heapq.heappop(self._beats)[2]
+                self._changed.wait(wait)
+        return None
+
+
+class AsyncPulse:
+    """Same as `Pulse`, for asyncio: one task a beat."""
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def every(self, seconds: float, work: Callable[[], Awaitable[object]]) -> Beat:
+        """Same as `Pulse.every`, for asyncio; needs a running loop."""
+        beat = Beat(seconds, work)
+        task = asyncio.get_running_loop().create_task(self._run(beat, work), name="statekit-pulse")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return beat
+
+    async def close(self) -> None:
+        """Same as `Pulse.close`, for asyncio."""
+        for task in list(self._tasks):
+            task.cancel()
+        for task in list(self._tasks):
+            with contextlib.suppress(asyncio.CancelledError, RuntimeError):
+                await task
+
+    async def _run(self, beat: Beat, work: Callable[[], Awaitable[object]]) -> None:
+        while not beat.cancelled:
+            await asyncio.sleep(max(0.0, beat.due - monotonic()))
+            try:
+                await work()
+            except Exception:
+                log.exception("statekit: background work failed, it is tried again in %.1f s", beat.seconds)
+            beat.delay()

@@ -1,0 +1,217 @@
+"""The store as primitives see it: hand over an operation, get its result.
+
+What every round trip has in common is written once, as a generator around the operation, for both drivers:
+the breaker, the repeat of a script the server has forgotten, the one retry of reads, the hooks.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import socket
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass, replace
+from time import monotonic
+from typing import Any, Protocol, TypeVar
+
+from statekit.errors import StoreRejected, StoreTimeout, StoreUnavailable
+from statekit.store.drive import adrive, drive
+from statekit.store.fork import on_fork
+from statekit.store.hooks import Hooks, RoundTrip
+from statekit.store.keys import Keys
+from statekit.store.op import Call, Op, Reply, Round
+from statekit.store.outage import Breaker, Budget
+from statekit.store.pulse import AsyncPulse, Pulse
+from statekit.store.push import AsyncPush, Push
+
+__all__ = ["AsyncStore", "AsyncTransport", "Store", "Transport"]
+
+T = TypeVar("T")
+Clock = Callable[[], int]
+
+
+class Transport(Protocol):
+    """What carries rounds to a server and back, for blocking callers."""
+
+    def exchange(self, calls: Round, budget: float) -> Sequence[Reply]:
+        """Send the calls together; return their replies in order, errors of single commands in place."""
+
+    def subscriber(self) -> Any:
+        """Return a new subscription connection, for `Push`."""
+
+    def close(self) -> None: ...
+    def after_fork(self) -> None: ...
+    def describe(self) -> str: ...
+
+
+class AsyncTransport(Protocol):
+    """Same as `Transport`, for asyncio."""
+
+    async def exchange(self, calls: Round, budget: float) -> Sequence[Reply]: ...
+    def subscriber(self) -> Any: ...
+    async def close(self) -> None: ...
+    def describe(self) -> str: ...
+
+
+class _Governed:
+    """What both stores share: names, budgets, hooks, and the rules around each round."""
+
+    def __init__(self, namespace: str, budget: Budget, clock: Clock | None) -> None:
+        self.keys = Keys(namespace)
+        self.budget = budget
+        self.hooks = Hooks()
+        self.breaker = Breaker(jitter=lambda: random.uniform(0.8, 1.2))  # noqa: S311 - spreads probes
+        self.clock = clock
+        self._worker = Worker()
+
+    @property
+    def worker(self) -> str:
+        """This process's name in the fleet: host, pid, and a random part; a forked child has its own."""
+        return self._worker.name
+
+    def now(self) -> int | str:
+        """The time a script shall use: empty for the server's own clock, microseconds in a test."""
+        return "" if self.clock is None else self.clock()
+
+    def governed(self, op: Op[T]) -> Generator[Round, Sequence[Reply], T]:
+        """Wrap an operation: each of its rounds obeys the breaker, is completed, and is reported."""
+        try:
+            calls = next(op)
+            while True:
+                try:
+                    replies = yield from self._round(calls)
+                except StoreUnavailable as error:
+                    calls = op.throw(error)
+                else:
+                    calls = op.send(replies)
+        except StopIteration as stop:
+            return stop.value  # type: ignore[no-any-return]
+
+    def _round(self, calls: Round) -> Generator[Round, Sequence[Reply], Sequence[Reply]]:
+        start = monotonic()
+        if not self.breaker.admits(start):
+            raise StoreUnavailable("the store failed several times in a row; it is asked again in a moment")
+        try:
+            replies = yield from self._completed(calls)
+        except StoreUnavailable as error:
+            self.breaker.failed(monotonic())
+            self._report(calls, start, error)
+            raise
+        self.breaker.succeeded()
+        if self.hooks:
+            self._report(calls, start, None)
+        return replies
+
+    def _completed(self, calls: Round) -> Generator[Round, Sequence[Reply], Sequence[Reply]]:
+        replies = yield from self._repeated(calls)
+        for reply in replies:
+            if isinstance(reply, StoreRejected) and reply.args[0].startswith("NOSCRIPT"):
+                return (yield from self._taught(calls, replies))
+        return replies
+
+    def _repeated(self, calls: Round) -> Generator[Round, Sequence[Reply], Sequence[Reply]]:
+        """Send once; once more if the connection broke and running the commands twice changes nothing."""
+        try:
+            return (yield calls)
+        except StoreTimeout:
+            raise
+        except StoreUnavailable:
+            if not all(call.read_only for call in calls):
+                raise
+            return (yield calls)
+
+    def _taught(
+        self, calls: Round, replies: Sequence[Reply]
+    ) -> Generator[Round, Sequence[Reply], list[Reply]]:
+        """Send again, whole, the scripts the server does not know (restart, failover, SCRIPT FLUSH)."""
+        missing = [
+            index
+            for index, reply in enumerate(replies)
+            if isinstance(reply, StoreRejected) and reply.args[0].startswith("NOSCRIPT")
+        ]
+        again = yield tuple(replace(calls[index], whole=True) for index in missing)
+        complete = list(replies)
+        for index, reply in zip(missing, again, strict=True):
+            complete[index] = reply
+        return complete
+
+    def _report(self, calls: Round, start: float, error: Exception | None) -> None:
+        self.hooks.emit(RoundTrip(tuple(map(_verb, calls)), monotonic() - start, error))
+
+
+def _verb(call: Call) -> str:
+    return call.script.name if call.script else str(call.args[0])
+
+
+@dataclass(slots=True)
+class Worker:
+    """Who this process is; asked again after a fork, the answer is another."""
+
+    _pid: int = 0
+    _name: str = ""
+
+    @property
+    def name(self) -> str:
+        pid = os.getpid()
+        if pid != self._pid:
+            self._name = f"{socket.gethostname()}-{pid}-{os.urandom(4).hex()}"
+            self._pid = pid
+        return self._name
+
+
+class Store(_Governed):
+    """A shared store for blocking callers; thread-safe, and a forked child may go on using it."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        namespace: str = "statekit",
+        *,
+        budget: Budget = Budget(),
+        clock: Clock | None = None,
+    ) -> None:
+        super().__init__(namespace, budget, clock)
+        self.transport = transport
+        self.pulse = Pulse()
+        self.push = Push(transport.subscriber)
+        on_fork(self)
+
+    def run(self, op: Op[T], budget: float | None = None) -> T:
+        """Drive an operation to its result; each round trip may take `budget` seconds."""
+        return drive(self.transport, self.governed(op), budget or self.budget.operation)
+
+    def close(self) -> None:
+        """Stop the background threads and give all connections back. Closing twice is fine."""
+        self.pulse.close()
+        self.push.close()
+        self.transport.close()
+
+    def after_fork(self) -> None:
+        self.transport.after_fork()
+
+
+class AsyncStore(_Governed):
+    """Same as `Store`, for asyncio: rounds issued in one tick of the loop leave as one pipeline."""
+
+    def __init__(
+        self,
+        transport: AsyncTransport,
+        namespace: str = "statekit",
+        *,
+        budget: Budget = Budget(),
+        clock: Clock | None = None,
+    ) -> None:
+        super().__init__(namespace, budget, clock)
+        self.transport = transport
+        self.pulse = AsyncPulse()
+        self.push = AsyncPush(transport.subscriber)
+
+    async def run(self, op: Op[T], budget: float | None = None) -> T:
+        """Same as `Store.run`, for asyncio."""
+        return await adrive(self.transport, self.governed(op), budget or self.budget.operation)
+
+    async def close(self) -> None:
+        """Same as `Store.close`, for asyncio."""
+        await self.pulse.close()
+        await self.push.close()
+        await self.transport.close()
