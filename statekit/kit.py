@@ -13,13 +13,14 @@ from statekit.store.connect import connected, connected_async
 from statekit.store.drive import AsyncRedisTransport, RedisTransport
 from statekit.store.hooks import Hooks
 from statekit.store.memory import AsyncMemoryTransport, MemoryTransport
-from statekit.store.op import command
+from statekit.store.op import Op, command
 from statekit.store.outage import Budget
 from statekit.store.store import AsyncStore, Clock, Store
 
 __all__ = ["AsyncStateKit", "StateKit"]
 
 S = TypeVar("S", Store, AsyncStore)
+T = TypeVar("T")
 
 
 def _twins() -> dict[str, Any]:
@@ -90,6 +91,14 @@ class StateKit(_Kit[Store]):
         self.store.run(command("PING", read_only=True))
         return perf_counter() - start
 
+    def run(self, op: Op[T]) -> T:
+        """Run an operation; with `statekit.together`, several primitives share their round trips.
+
+        The operations are what each primitive's gerund returns:
+        ``kit.run(together(store.opening(cookie), login.hitting(ip)))`` is one round trip.
+        """
+        return self.store.run(op)
+
     def close(self) -> None:
         """Stop background work and close connections the kit opened itself."""
         self.store.close()
@@ -140,6 +149,10 @@ class AsyncStateKit(_Kit[AsyncStore]):
         start = perf_counter()
         await self.store.run(command("PING", read_only=True))
         return perf_counter() - start
+
+    async def run(self, op: Op[T]) -> T:
+        """Same as `StateKit.run`, for asyncio."""
+        return await self.store.run(op)
 
     async def close(self) -> None:
         """Same as `StateKit.close`, for asyncio."""
