@@ -79,7 +79,7 @@ class Script:
 
 
 def command(*args: Arg, read_only: bool = False) -> Op[Reply]:
-    """Run one plain command alone in a round, as in ``reply = yield from command("GET", key)``."""
+    """Send one plain command alone in a round; use it with ``yield from`` to get its reply."""
     return ask(Call(args, read_only=read_only))
 
 
