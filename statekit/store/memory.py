@@ -25,6 +25,7 @@ class Data:
     """Keys with values and deadlines; what a twin reads and writes. Held under one lock while a round runs."""
 
     def __init__(self) -> None:
+        self.lock = threading.RLock()
         self._values: dict[str, tuple[Any, int]] = {}
         self._writes = 0
         self.subscribers: set[MemorySubscriber] = set()
@@ -99,11 +100,10 @@ class MemoryTransport:
 
     def __init__(self, twins: Twins, data: Data | None = None) -> None:
         self._twins = twins
-        self._lock = threading.RLock()
         self.data = Data() if data is None else data
 
     def exchange(self, calls: Round, budget: float) -> list[Reply]:  # noqa: ARG002 - memory answers at once
-        with self._lock:
+        with self.data.lock:
             return [self._answer(call) for call in calls]
 
     def _answer(self, call: Call) -> Reply:
@@ -124,7 +124,7 @@ class MemoryTransport:
         """Keep nothing open; the data goes with the last reference."""
 
     def after_fork(self) -> None:
-        self._lock = threading.RLock()
+        self.data.lock = threading.RLock()
 
     def describe(self) -> str:
         return "memory of this process"

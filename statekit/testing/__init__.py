@@ -1,0 +1,10 @@
+"""What a test of code that uses statekit needs: a clock that stands still, an outage on demand, one colour.
+
+Public, shipped, and never imported by the rest of statekit.
+"""
+
+from statekit.testing.blocking import Blocking
+from statekit.testing.clock import FrozenClock
+from statekit.testing.recorder import recorded
+
+__all__ = ["Blocking", "FrozenClock", "recorded"]
