@@ -10,7 +10,7 @@ import asyncio
 import contextvars
 import inspect
 import threading
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from functools import cache
 from types import TracebackType
@@ -126,7 +126,7 @@ def wrapped(value: Any) -> Any:
     """Wrap a face; leave data alone, also lists of data."""
     if type(value) in (list, tuple):
         return type(value)(wrapped(item) for item in value)
-    kind: Hashable = type(value)
+    kind: Any = type(value)
     return Blocking(value) if is_face(kind) else value
 
 
