@@ -21,6 +21,7 @@ __all__ = [
     "PoolExhausted",
     "SessionError",
     "SessionTooLarge",
+    "SettingsFrozen",
     "StatekitError",
     "StoreError",
     "StoreFull",
@@ -137,6 +138,13 @@ class DocumentInvalid(UsageError):
     """A flag or tenant document does not validate; nothing was written."""
 
     http_status = 422
+
+
+class SettingsFrozen(UsageError, TypeError, AttributeError):
+    """Code tried to change a tenant's settings in place, for every request of the process; nothing changed.
+
+    It is all three of the errors Python code raises for this, since callers expect one or another.
+    """
 
 
 class OutsideScope(StatekitError, RuntimeError):
