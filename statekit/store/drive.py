@@ -14,6 +14,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from redis import exceptions as theirs
+from redis.asyncio.retry import Retry as AsyncRetry
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from statekit.errors import (
     StoreError,
@@ -23,6 +26,7 @@ from statekit.errors import (
     StoreTimeout,
     StoreUnavailable,
 )
+from statekit.store.subscribe import AsyncRedisSubscriber, RedisSubscriber
 
 if TYPE_CHECKING:
     from statekit.store.op import Arg, Call, Op, Reply, Round
@@ -137,8 +141,8 @@ class RedisTransport:
         except theirs.ResponseError as error:
             return rejected(error)
 
-    def subscriber(self) -> Any:
-        return self._client.pubsub()
+    def subscriber(self) -> RedisSubscriber:
+        return RedisSubscriber(lambda: dedicated(self._pool, Retry(NoBackoff(), 0)), translated)
 
     def close(self) -> None:
         if self._owned:
@@ -158,6 +162,12 @@ def describe_pool(pool: Any) -> str:
     known = pool.connection_kwargs
     where = known.get("path") or f"{known.get('host', '?')}:{known.get('port', '?')}"
     return f"redis-py over {where}/{known.get('db', 0)}"
+
+
+def dedicated(pool: Any, retry: Any) -> Any:
+    """Make a connection like the pool's, outside the pool: RESP2, one attempt, no notices of maintenance."""
+    options = {name: value for name, value in pool.connection_kwargs.items() if "maint_" not in name}
+    return pool.connection_class(**options | {"protocol": 2, "retry": retry, "retry_on_timeout": False})
 
 
 # -- asyncio ---------------------------------------------------------------------------------------------
@@ -258,8 +268,8 @@ class AsyncRedisTransport:
         except theirs.ResponseError as error:
             return rejected(error)
 
-    def subscriber(self) -> Any:
-        return self._client.pubsub()
+    def subscriber(self) -> AsyncRedisSubscriber:
+        return AsyncRedisSubscriber(lambda: dedicated(self._pool, AsyncRetry(NoBackoff(), 0)), translated)
 
     async def close(self) -> None:
         if self._carriers:

@@ -6,6 +6,8 @@ differential test hold the two together. Everything a primitive promises holds h
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import threading
 import time
 from collections import deque
@@ -14,6 +16,7 @@ from typing import Any, TypeAlias
 
 from statekit.errors import StoreError, StoreRejected
 from statekit.store.op import Arg, Call, Reply, Round
+from statekit.store.push import Signal
 
 __all__ = ["AsyncMemoryTransport", "Data", "MemoryTransport", "Twin", "Twins"]
 
@@ -28,7 +31,7 @@ class Data:
         self.lock = threading.RLock()
         self._values: dict[str, tuple[Any, int]] = {}
         self._writes = 0
-        self.subscribers: set[MemorySubscriber] = set()
+        self.subscribers: set[MemorySubscriber | AsyncMemorySubscriber] = set()
 
     @staticmethod
     def now(given: Arg = "") -> int:
@@ -62,7 +65,7 @@ class Data:
     def publish(self, channel: str, message: str | bytes) -> int:
         """Hand a message to this process's subscribers; returns how many there are."""
         data = message.encode() if isinstance(message, str) else message
-        listening = [one for one in self.subscribers if channel in one.channels]
+        listening = [one for one in tuple(self.subscribers) if channel in one.channels]
         for one in listening:
             one.deliver("message", channel, data)
         return len(listening)
@@ -140,8 +143,8 @@ class AsyncMemoryTransport:
     async def exchange(self, calls: Round, budget: float) -> list[Reply]:
         return self._inner.exchange(calls, budget)
 
-    def subscriber(self) -> MemorySubscriber:
-        return self._inner.subscriber()
+    def subscriber(self) -> AsyncMemorySubscriber:
+        return AsyncMemorySubscriber(self.data)
 
     async def close(self) -> None:
         self._inner.close()
@@ -155,27 +158,68 @@ class MemorySubscriber:
 
     def __init__(self, data: Data) -> None:
         self._data = data
-        self._inbox: deque[tuple[str, str, bytes]] = deque()
+        self._inbox: deque[Signal] = deque()
         self._arrived = threading.Condition()
         self.channels: set[str] = set()
 
-    def subscribe(self, *channels: str) -> None:
-        self.channels.update(channels)
+    def connect(self) -> None:
         self._data.subscribers.add(self)
+
+    def subscribe(self, *channels: str) -> None:
+        self.channels = {*self.channels, *channels}
         for channel in channels:
             self.deliver("subscribe", channel, b"")
+
+    def ping(self) -> None:
+        self.deliver("pong", "", b"")
 
     def deliver(self, kind: str, channel: str, data: bytes) -> None:
         with self._arrived:
             self._inbox.append((kind, channel, data))
             self._arrived.notify()
 
-    def get(self, timeout: float) -> tuple[str, str, bytes] | None:
-        """The next message as kind, channel, data; None if none comes within `timeout` seconds."""
+    def get(self, timeout: float) -> Signal | None:
         with self._arrived:
             if not self._inbox:
                 self._arrived.wait(timeout)
             return self._inbox.popleft() if self._inbox else None
 
     def close(self) -> None:
+        self._data.subscribers.discard(self)
+        self.ping()  # whoever waits in `get` looks up
+
+
+class AsyncMemorySubscriber:
+    """Same as `MemorySubscriber`, for asyncio; messages may come from the threads of other kits."""
+
+    def __init__(self, data: Data) -> None:
+        self._data = data
+        self._loop = asyncio.get_running_loop()
+        self._inbox: asyncio.Queue[Signal] = asyncio.Queue()
+        self.channels: set[str] = set()
+
+    async def connect(self) -> None:
+        self._data.subscribers.add(self)
+
+    async def subscribe(self, *channels: str) -> None:
+        self.channels = {*self.channels, *channels}
+        for channel in channels:
+            self.deliver("subscribe", channel, b"")
+
+    async def ping(self) -> None:
+        self.deliver("pong", "", b"")
+
+    def deliver(self, kind: str, channel: str, data: bytes) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody listens any more
+            self._loop.call_soon_threadsafe(self._inbox.put_nowait, (kind, channel, data))
+
+    async def get(self, timeout: float) -> Signal | None:  # noqa: ASYNC109 - silence is no error here
+        if timeout <= 0:
+            return None if self._inbox.empty() else self._inbox.get_nowait()
+        try:
+            return await asyncio.wait_for(self._inbox.get(), timeout)
+        except TimeoutError:
+            return None
+
+    async def close(self) -> None:
         self._data.subscribers.discard(self)
