@@ -9,8 +9,7 @@ from time import perf_counter
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
-from statekit.store.connect import connected, connected_async
-from statekit.store.drive import AsyncRedisTransport, RedisTransport
+from statekit.store.connect import carried, carried_async, connected, connected_async
 from statekit.store.hooks import Hooks
 from statekit.store.memory import AsyncMemoryTransport, MemoryTransport
 from statekit.store.op import Op, command
@@ -66,7 +65,7 @@ class StateKit(_Kit[Store]):
         budget: Budget = Budget(),
         clock: Clock | None = None,
     ) -> None:
-        self.store = Store(RedisTransport(client, owned=False), namespace, budget=budget, clock=clock)
+        self.store = Store(carried(client), namespace, budget=budget, clock=clock)
 
     @classmethod
     def connect(
@@ -123,9 +122,7 @@ class AsyncStateKit(_Kit[AsyncStore]):
         budget: Budget = Budget(),
         clock: Clock | None = None,
     ) -> None:
-        self.store = AsyncStore(
-            AsyncRedisTransport(client, owned=False), namespace, budget=budget, clock=clock
-        )
+        self.store = AsyncStore(carried_async(client), namespace, budget=budget, clock=clock)
 
     @classmethod
     def connect(

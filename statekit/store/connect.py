@@ -1,44 +1,271 @@
-"""URLs: from ``redis://…`` to a transport."""
+"""URLs: from ``redis://…`` to a transport.
+
+    redis://user:password@host:6379/0            valkey://…       one server
+    rediss://…                                   valkeys://…      the same, over TLS
+    unix:///path/to/socket?db=0
+    redis+cluster://h1:7000,h2:7000              valkey+cluster://…, rediss+cluster://…
+    redis+sentinel://h1,h2:26379/service/0       valkey+sentinel://…, rediss+sentinel://…
+
+Options of redis-py may follow as ``?name=value``; a sentinel's own credentials are ``sentinel_username`` and
+``sentinel_password``. Nothing here connects: a URL is read, checked and kept until the first round trip.
+"""
 
 from __future__ import annotations
 
 import os
+import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
 
 import redis
 import redis.asyncio
+import redis.asyncio.sentinel
+import redis.sentinel
+from redis.asyncio.cluster import ClusterNode as AsyncClusterNode
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
+from redis.cluster import ClusterNode
+from redis.connection import parse_url
 from redis.retry import Retry
 
-from statekit.store.drive import AsyncRedisTransport, RedisTransport
+from statekit.errors import UsageError
+from statekit.store.cluster import AsyncClusterTransport, ClusterTransport
+from statekit.store.coalescing import AsyncRedisTransport
+from statekit.store.drive import RedisTransport
+from statekit.store.embedded import Embedded
 
 if TYPE_CHECKING:
     from statekit.store.outage import Budget
     from statekit.store.store import AsyncTransport, Transport
 
-__all__ = ["connected", "connected_async"]
+__all__ = ["Address", "carried", "carried_async", "connected", "connected_async", "masked"]
+
+EXAMPLES = (
+    "redis://host:6379/0, rediss://…, unix:///path, redis+cluster://h1,h2, redis+sentinel://h1,h2/service/0"
+)
+_HOST = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^\[\]:,@/ ]+)(?::(?P<port>\d{1,5}))?\Z")
 
 
-def _options(budget: Budget, retry: Any) -> dict[str, Any]:
+def masked(url: str) -> str:
+    """Write a URL without its secrets, for messages."""
+    bare = re.sub(r"(?<=//).*@", "***@", url)
+    return re.sub(r"(password=)[^&]*", r"\1***", bare)
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A URL that has been understood."""
+
+    kind: str
+    """``redis``, ``unix``, ``cluster`` or ``sentinel``."""
+    tls: bool
+    hosts: tuple[tuple[str, int], ...]
+    path: str
+    """The path of a socket, or the name of a sentinel's service."""
+    options: dict[str, Any]
+    """What redis-py is to be told: credentials, database, and all that stood behind the ``?``."""
+
+    @classmethod
+    def parse(cls, url: str) -> Address:
+        """Read a URL. Raises `UsageError`, naming it without its password, and what to write instead."""
+        try:
+            return _parsed(url)
+        except ValueError as error:
+            raise UsageError(f"url={masked(str(url))!r}: {error}. Write for example {EXAMPLES}") from None
+
+    @property
+    def where(self) -> str:
+        return ",".join(f"{host}:{port}" for host, port in self.hosts)
+
+
+def _parsed(url: str) -> Address:
+    if not isinstance(url, str):
+        raise ValueError("it is not text")  # noqa: TRY004 - told as one story with the others
+    parts = urlsplit(url)
+    scheme = parts.scheme.replace("valkey", "redis", 1)
+    base, _, kind = scheme.partition("+")
+    if scheme != "unix" and (base not in ("redis", "rediss") or kind not in ("", "cluster", "sentinel")):
+        raise ValueError(f"scheme {parts.scheme!r} is not known")
+    credentials, _, hosts = parts.netloc.rpartition("@")
+    options = _credentials(credentials) | _options(parts.query)
+    if scheme == "unix":
+        if not parts.path:
+            raise ValueError("the path of the socket is missing")
+        return Address("unix", False, (), unquote(parts.path), options)  # noqa: FBT003 - a socket has no TLS
+    default = 26379 if kind == "sentinel" else 6379
+    service, database = _service(kind, parts.path.strip("/"))
+    options = ({"db": _database(database)} if database else {}) | options
+    if kind == "cluster" and options.pop("db", 0):
+        raise ValueError("a cluster has only database 0")
+    return Address(kind or "redis", base == "rediss", _hosts(hosts, default, kind), service, options)
+
+
+def _credentials(text: str) -> dict[str, Any]:
+    user, _, password = text.partition(":")
+    given = {"username": unquote(user), "password": unquote(password)}
+    return {name: value for name, value in given.items() if value}
+
+
+def _options(query: str) -> dict[str, Any]:
+    options: dict[str, Any] = parse_url(f"redis://h/?{query}") if query else {}  # type: ignore[no-untyped-call]
+    options.pop("host", None)
+    return options
+
+
+def _service(kind: str, path: str) -> tuple[str, str]:
+    if kind != "sentinel":
+        return "", path
+    service, _, database = path.partition("/")
+    if not service:
+        raise ValueError("the name of the service the sentinels watch is missing")
+    return unquote(service), database
+
+
+def _database(text: str) -> int:
+    if not text.isdecimal():
+        raise ValueError(f"database {text!r} is not a number")
+    return int(text)
+
+
+def _hosts(text: str, default: int, kind: str) -> tuple[tuple[str, int], ...]:
+    names = text.split(",") if text or kind else ["localhost"]
+    if len(names) > 1 and not kind:
+        raise ValueError("several hosts need redis+cluster:// or redis+sentinel://")
+    return tuple(_host(name, default) for name in names)
+
+
+def _host(text: str, default: int) -> tuple[str, int]:
+    match = _HOST.match(text) if not text.startswith(":") else _HOST.match("localhost" + text)
+    if match is None or not 0 < int(match["port"] or default) < 65536:
+        raise ValueError(f"{text!r} is not host or host:port")
+    return match["host"].strip("[]"), int(match["port"] or default)
+
+
+# -- clients ---------------------------------------------------------------------------------------------
+
+
+def _silent() -> dict[str, Any]:
+    """Tell redis-py not to introduce itself: two round trips less on each new connection."""
+    return {"driver_info": None} if hasattr(redis, "DriverInfo") else {"lib_name": None, "lib_version": None}
+
+
+def _common(address: Address, budget: Budget, retry: Any) -> dict[str, Any]:
     return {
         "protocol": 2,
         "socket_timeout": budget.operation,
         "socket_connect_timeout": budget.connect,
         "retry": retry,
-        "max_connections": 2**16,
+        **_silent(),
+        **{name: value for name, value in address.options.items() if not name.startswith("sentinel_")},
     }
 
 
+def _pooled(address: Address, options: dict[str, Any], theirs: Any) -> Any:
+    """Make a client for one server, of the package `theirs`; options it does not know are found at once."""
+    if address.kind == "unix":
+        options |= {"connection_class": theirs.UnixDomainSocketConnection, "path": address.path}
+    else:
+        kind = theirs.SSLConnection if address.tls else theirs.Connection
+        options |= {"connection_class": kind, "host": address.hosts[0][0], "port": address.hosts[0][1]}
+    pool = theirs.ConnectionPool(max_connections=2**16, **options)
+    try:
+        pool.connection_class(**pool.connection_kwargs)
+    except TypeError as error:
+        raise UsageError(f"an option behind the ? of the url is not one of redis-py: {error}") from None
+    return theirs.Redis(connection_pool=pool)
+
+
+def _watched(address: Address, options: dict[str, Any], sentinel: Any, timeout: float) -> Any:
+    """Make a client for whatever server the sentinels call the master."""
+    named = {
+        name.removeprefix("sentinel_"): value
+        for name, value in address.options.items()
+        if name.startswith("sentinel_")
+    }
+    tls = {"ssl": True} if address.tls else {}
+    asking = {"socket_timeout": timeout, "socket_connect_timeout": timeout, **tls, **named}
+    watch = sentinel(address.hosts, sentinel_kwargs=asking)
+    return watch.master_for(address.path, max_connections=2**16, **tls, **options)
+
+
+def _slotted(address: Address, options: dict[str, Any], client: Any, node: Any) -> Any:
+    """Make a cluster client."""
+    nodes = [node(host, port) for host, port in address.hosts]
+    return client(startup_nodes=nodes, ssl=address.tls, **options)
+
+
 def connected(url: str | None, budget: Budget) -> Transport:
-    """Open a transport for blocking code."""
-    url = url or os.environ["STATEKIT_URL"]
-    return RedisTransport(redis.Redis.from_url(url, **_options(budget, Retry(NoBackoff(), 0))), owned=True)
+    """Make a transport for blocking code."""
+    address = Address.parse(url or _default())
+    options = _common(address, budget, Retry(NoBackoff(), 0))
+    if address.kind == "cluster":
+        return ClusterTransport(
+            lambda: _slotted(address, options, redis.RedisCluster, ClusterNode), address.where, owned=True
+        )
+    if address.kind == "sentinel":
+        return RedisTransport(_watched(address, options, redis.sentinel.Sentinel, budget.connect), owned=True)
+    return RedisTransport(_pooled(address, options, redis), owned=True)
 
 
 def connected_async(url: str | None, budget: Budget) -> AsyncTransport:
     """Same as `connected`, for asyncio."""
-    url = url or os.environ["STATEKIT_URL"]
-    return AsyncRedisTransport(
-        redis.asyncio.Redis.from_url(url, **_options(budget, AsyncRetry(NoBackoff(), 0))), owned=True
+    address = Address.parse(url or _default())
+    options = _common(address, budget, AsyncRetry(NoBackoff(), 0))
+    if address.kind == "cluster":
+        return AsyncClusterTransport(
+            lambda: _slotted(address, options, redis.asyncio.RedisCluster, AsyncClusterNode),
+            address.where,
+            owned=True,
+            over=_node_client,
+        )
+    if address.kind == "sentinel":
+
+        def watched() -> Any:
+            return _watched(address, options, redis.asyncio.sentinel.Sentinel, budget.connect)
+
+        return AsyncRedisTransport(watched(), owned=True, fresh=lambda: watched().connection_pool)
+    return AsyncRedisTransport(_pooled(address, options, redis.asyncio), owned=True)
+
+
+def carried(client: Any) -> Transport:
+    """Make a transport over a client the caller brought, a cluster's too."""
+    if isinstance(client, redis.RedisCluster):
+        return ClusterTransport(lambda: client, "brought along", owned=False)
+    _refuse_other_colour(client, redis.asyncio.Redis, "AsyncStateKit")
+    return RedisTransport(client, owned=False)
+
+
+def carried_async(client: Any) -> AsyncTransport:
+    """Same as `carried`, for asyncio."""
+    if isinstance(client, redis.asyncio.RedisCluster):
+        return AsyncClusterTransport(lambda: client, "brought along", owned=False, over=_node_client)
+    _refuse_other_colour(client, redis.Redis, "StateKit")
+    return AsyncRedisTransport(client, owned=False)
+
+
+def _refuse_other_colour(client: Any, other: type, kit: str) -> None:
+    if isinstance(client, other) or not hasattr(client, "connection_pool"):
+        raise UsageError(
+            f"{type(client).__module__}.{type(client).__name__} does not fit: {_cure(client, other, kit)}"
+        )
+
+
+def _cure(client: Any, other: type, kit: str) -> str:
+    return (
+        f"give it to {kit}"
+        if isinstance(client, other)
+        else "give a client of redis-py, or use .connect(url)"
     )
+
+
+def _node_client(node: Any) -> Any:
+    """Make a pooled client for a node of an asyncio cluster, whose own connections cannot be borrowed."""
+    pool = redis.asyncio.ConnectionPool(
+        connection_class=node.connection_class, max_connections=2**16, **node.connection_kwargs
+    )
+    return redis.asyncio.Redis(connection_pool=pool)
+
+
+def _default() -> str:
+    return os.environ.get("STATEKIT_URL") or Embedded().start()

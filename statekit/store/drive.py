@@ -1,18 +1,19 @@
-"""The two drivers of operations, and the transports that carry their rounds over redis-py.
+"""The two drivers of operations, the blocking transport over redis-py, and what all transports know.
 
 Rule 1: `drive` and `adrive` are the only loops that step an operation; they differ in ``await`` alone.
 Rule 2: everything redis-py can raise is translated here, once, into the errors of `statekit.errors`.
 Rule 3: a connection whose replies were not all read is dropped, never given back.
+Rule 4: commands are packed before a connection is taken, so that what cannot be sent harms nobody else.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections import deque
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import threading
+from time import monotonic
+from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import redis.asyncio
 from redis import exceptions as theirs
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
@@ -25,6 +26,7 @@ from statekit.errors import (
     StoreRejected,
     StoreTimeout,
     StoreUnavailable,
+    UsageError,
 )
 from statekit.store.subscribe import AsyncRedisSubscriber, RedisSubscriber
 
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
     from statekit.store.op import Arg, Call, Op, Reply, Round
     from statekit.store.store import AsyncTransport, Transport
 
-__all__ = ["AsyncRedisTransport", "RedisTransport", "adrive", "drive"]
+__all__ = ["RedisTransport", "adrive", "drive"]
 
 T = TypeVar("T")
 
@@ -67,7 +69,7 @@ async def adrive(transport: AsyncTransport, op: Op[T], budget: float) -> T:
         return stop.value  # type: ignore[no-any-return]
 
 
-# -- what both transports know ---------------------------------------------------------------------------
+# -- what goes over the wire -----------------------------------------------------------------------------
 
 
 def wired(call: Call) -> tuple[Arg, ...]:
@@ -80,11 +82,43 @@ def wired(call: Call) -> tuple[Arg, ...]:
     return ("EVALSHA", script.sha, call.keys, *call.args)
 
 
+def packed(calls: Round) -> bytes:
+    """Write the calls of a round in the protocol of Redis, as one message."""
+    parts: list[bytes] = []
+    for call in calls:
+        words = wired(call)
+        parts.append(b"*%d\r\n" % len(words))
+        for word in words:
+            if isinstance(word, str):
+                data = _utf8(word)
+            else:
+                data = word if isinstance(word, bytes) else _decimal(word)
+            parts.append(b"$%d\r\n%b\r\n" % (len(data), data))
+    return b"".join(parts)
+
+
+def _utf8(text: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        raise UsageError(
+            f"{text[:80]!r} holds half a surrogate pair, which is not text: {error.reason}"
+        ) from None
+
+
+def _decimal(number: int) -> bytes:
+    if not isinstance(number, int):
+        raise UsageError(f"{number!r} cannot be sent to a store: give text, bytes or a whole number")
+    return b"%d" % number
+
+
 def rejected(error: theirs.ResponseError) -> StoreRejected:
     """Translate what a server answered; the prefix of the text tells, on every version, also inside scripts."""
     text = str(error)
     if isinstance(error, theirs.NoScriptError) or "NOSCRIPT" in text[:80]:
         return StoreRejected("NOSCRIPT: the server has forgotten the script")
+    if isinstance(error, theirs.AskError):  # MOVED is a kind of it; redis-py cuts the word off
+        return StoreRejected(f"{'MOVED' if isinstance(error, theirs.MovedError) else 'ASK'} {text}")
     if isinstance(error, theirs.OutOfMemoryError) or "OOM command" in text:
         return StoreFull(
             f"the store is out of memory and refuses writes: {text}; raise maxmemory or free some"
@@ -94,17 +128,97 @@ def rejected(error: theirs.ResponseError) -> StoreRejected:
     return StoreRejected(text)
 
 
-@contextmanager
-def translated() -> Iterator[None]:
+class translated:  # noqa: N801 - used like a function: ``with translated():``
     """Turn what redis-py raises for a whole round into statekit's errors."""
+
+    __slots__ = ()
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, theirs.TimeoutError | TimeoutError):
+            raise StoreTimeout(f"the store did not answer in time: {error}") from error
+        if isinstance(error, theirs.ResponseError):
+            raise rejected(error) from error
+        if isinstance(error, (theirs.RedisError, theirs.RedisClusterException, OSError)):
+            raise StoreUnavailable(f"the store cannot be reached: {error}") from error
+
+
+def read(connection: Any) -> Reply:
+    """Read one reply; an error the server gave as an answer is returned, a broken connection raised."""
     try:
-        yield
-    except theirs.TimeoutError as error:
-        raise StoreTimeout(f"the store did not answer in time: {error}") from error
+        return connection.read_response(disable_decoding=True)
+    except theirs.ConnectionError:  # a server still loading its data says so in a reply
+        raise
     except theirs.ResponseError as error:
-        raise rejected(error) from error
-    except (theirs.RedisError, OSError) as error:
-        raise StoreUnavailable(f"the store cannot be reached: {error}") from error
+        return rejected(error)
+
+
+async def aread(connection: Any) -> Reply:
+    """Same as `read`, for asyncio."""
+    try:
+        return await connection.read_response(disable_decoding=True)
+    except theirs.ConnectionError:
+        raise
+    except theirs.ResponseError as error:
+        return rejected(error)
+
+
+# -- connections -----------------------------------------------------------------------------------------
+
+
+def describe_pool(pool: Any) -> str:
+    """Say where a pool connects to, without its credentials."""
+    known = pool.connection_kwargs
+    if service := getattr(pool, "service_name", None):
+        return f"redis-py over sentinel service {service!r}/{known.get('db', 0)}"
+    where = known.get("path") or f"{known.get('host', '?')}:{known.get('port', '?')}"
+    return f"redis-py over {where}/{known.get('db', 0)}"
+
+
+def dedicated(pool: Any, retry: Any) -> Any:
+    """Make a connection like the pool's, outside the pool: RESP2, one attempt, no notices of maintenance."""
+    options = {name: value for name, value in pool.connection_kwargs.items() if "maint_" not in name}
+    return pool.connection_class(**options | {"protocol": 2, "retry": retry, "retry_on_timeout": False})
+
+
+def sibling(pool: Any) -> Any:
+    """Make an empty asyncio pool that connects as `pool` does, for another event loop."""
+    return redis.asyncio.ConnectionPool(connection_class=pool.connection_class, **pool.connection_kwargs)
+
+
+def async_subscriber(pool: Any) -> AsyncRedisSubscriber:
+    return AsyncRedisSubscriber(lambda: dedicated(pool, AsyncRetry(NoBackoff(), 0)), translated)
+
+
+_allowance = threading.local()
+
+
+class _Punctual:
+    """Mixed into the connections statekit makes itself: connecting keeps to the budget of the round it is for.
+
+    Otherwise a server that accepts and says nothing would cost the client's time-outs, greeting by greeting.
+    """
+
+    _patience: float | None = None
+
+    def connect(self: Any) -> None:
+        left = getattr(_allowance, "seconds", None)
+        if left is not None:
+            if self._patience is None:
+                self._patience = self.socket_connect_timeout or left
+            self.socket_timeout, self.socket_connect_timeout = left, min(left, self._patience)
+        super().connect()  # type: ignore[misc]
+
+
+def punctual(pool: Any) -> Any:
+    """Let the connections a pool makes from now on keep to the budget of a round."""
+    made = pool.connection_class
+    if not issubclass(made, _Punctual):
+        pool.connection_class = type(made.__name__, (_Punctual, made), {})
+    return pool
 
 
 # -- blocking --------------------------------------------------------------------------------------------
@@ -115,31 +229,45 @@ class RedisTransport:
 
     def __init__(self, client: Any, *, owned: bool) -> None:
         self._client = client
-        self._pool = client.connection_pool
+        self._pool = punctual(client.connection_pool) if owned else client.connection_pool
         self._owned = owned
 
     def exchange(self, calls: Round, budget: float) -> list[Reply]:
+        deadline = monotonic() + budget
+        message = packed(calls)
         with translated():
-            connection = self._pool.get_connection()
-            try:
-                connection.send_packed_command(connection.pack_commands([wired(call) for call in calls]))
-                if not connection.can_read(budget):
-                    raise theirs.TimeoutError(f"nothing after {budget:g} s")  # noqa: TRY301 - same clean-up
-                return [self._read(connection) for _ in calls]
-            except BaseException:
-                connection.disconnect()
-                raise
-            finally:
-                self._pool.release(connection)
+            return self.receive(self.send(message, budget), len(calls), deadline)
 
-    @staticmethod
-    def _read(connection: Any) -> Reply:
+    def send(self, message: bytes, budget: float) -> Any:
+        """Write a message to a free connection and return that connection."""
+        _allowance.seconds = budget
         try:
-            return connection.read_response(disable_decoding=True)
-        except theirs.ConnectionError:  # a server still loading its data says so in a reply
+            connection = self._pool.get_connection()
+        finally:
+            _allowance.seconds = None
+        try:
+            connection.send_packed_command([message])
+        except BaseException:
+            self.drop(connection)
             raise
-        except theirs.ResponseError as error:
-            return rejected(error)
+        return connection
+
+    def receive(self, connection: Any, count: int, deadline: float) -> list[Reply]:
+        """Read the replies to a message and give the connection back."""
+        try:
+            if not connection.can_read(max(0.0, deadline - monotonic())):
+                raise theirs.TimeoutError("its time budget is spent")  # noqa: TRY301 - same clean-up
+            replies = [read(connection) for _ in range(count)]
+        except BaseException:
+            self.drop(connection)
+            raise
+        self._pool.release(connection)
+        return replies
+
+    def drop(self, connection: Any) -> None:
+        """Give a connection back closed: nobody may meet the replies that are still on their way."""
+        connection.disconnect()
+        self._pool.release(connection)
 
     def subscriber(self) -> RedisSubscriber:
         return RedisSubscriber(lambda: dedicated(self._pool, Retry(NoBackoff(), 0)), translated)
@@ -155,149 +283,3 @@ class RedisTransport:
 
     def describe(self) -> str:
         return describe_pool(self._pool)
-
-
-def describe_pool(pool: Any) -> str:
-    """Say where a pool connects to, without its credentials."""
-    known = pool.connection_kwargs
-    where = known.get("path") or f"{known.get('host', '?')}:{known.get('port', '?')}"
-    return f"redis-py over {where}/{known.get('db', 0)}"
-
-
-def dedicated(pool: Any, retry: Any) -> Any:
-    """Make a connection like the pool's, outside the pool: RESP2, one attempt, no notices of maintenance."""
-    options = {name: value for name, value in pool.connection_kwargs.items() if "maint_" not in name}
-    return pool.connection_class(**options | {"protocol": 2, "retry": retry, "retry_on_timeout": False})
-
-
-# -- asyncio ---------------------------------------------------------------------------------------------
-
-
-class AsyncRedisTransport:
-    """Rounds over an asyncio redis-py client, coalesced.
-
-    Rounds asked for in the same tick of the loop leave as one pipeline; rounds asked for while every
-    connection is busy wait, and leave together when one comes free. So the number of connections is a small
-    constant, whatever the number of callers; first come is first sent; a caller that is cancelled loses only
-    its own reply.
-    """
-
-    CONNECTIONS = 4
-    LARGEST = 512
-    """Calls in one pipeline at most, so that a burst is spread over the connections."""
-
-    def __init__(self, client: Any, *, owned: bool) -> None:
-        self._client = client
-        self._pool = client.connection_pool
-        self._owned = owned
-        self._waiting: deque[_Waiting] = deque()
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._carriers: set[asyncio.Task[None]] = set()
-        self._scheduled = False
-
-    async def exchange(self, calls: Round, budget: float) -> list[Reply]:
-        loop = asyncio.get_running_loop()
-        if loop is not self._loop:
-            self._adopt(loop)
-        waiting = _Waiting(calls, loop.create_future())
-        self._waiting.append(waiting)
-        if not self._scheduled:
-            self._scheduled = True
-            loop.call_soon(self._dispatch)
-        deadline = loop.call_later(budget, waiting.expire, budget)
-        try:
-            return await waiting.future
-        finally:
-            deadline.cancel()
-
-    def _adopt(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Start over on another event loop (a test, a second ``asyncio.run``): sockets cannot move along."""
-        self._loop, self._scheduled = loop, False
-        self._waiting.clear()
-        self._carriers.clear()
-        self._pool.reset()
-
-    def _dispatch(self) -> None:
-        self._scheduled = False
-        while self._waiting and len(self._carriers) < self.CONNECTIONS:
-            carrier = asyncio.ensure_future(self._carry(self._batch()))
-            self._carriers.add(carrier)
-            carrier.add_done_callback(self._carriers.discard)
-
-    def _batch(self) -> list[_Waiting]:
-        """Take who waits, in order, up to `LARGEST` calls; who gave up meanwhile is passed over."""
-        batch: list[_Waiting] = []
-        room = self.LARGEST
-        while self._waiting and room > 0:
-            waiting = self._waiting.popleft()
-            if not waiting.future.done():
-                batch.append(waiting)
-                room -= len(waiting.calls)
-        return batch
-
-    async def _carry(self, batch: list[_Waiting]) -> None:
-        """Use one connection for a batch, then for the next, until nobody waits."""
-        while batch:
-            try:
-                with translated():
-                    await self._send(batch)
-            except StoreError as error:
-                for waiting in batch:
-                    waiting.fail(error)
-            batch = self._batch()
-
-    async def _send(self, batch: list[_Waiting]) -> None:
-        connection = await self._pool.get_connection()
-        try:
-            commands = [wired(call) for waiting in batch for call in waiting.calls]
-            await connection.send_packed_command(connection.pack_commands(commands))
-            for waiting in batch:
-                waiting.finish([await self._read(connection) for _ in waiting.calls])
-        except BaseException:
-            await connection.disconnect(nowait=True)
-            raise
-        finally:
-            await self._pool.release(connection)
-
-    @staticmethod
-    async def _read(connection: Any) -> Reply:
-        try:
-            return await connection.read_response(disable_decoding=True)
-        except theirs.ConnectionError:
-            raise
-        except theirs.ResponseError as error:
-            return rejected(error)
-
-    def subscriber(self) -> AsyncRedisSubscriber:
-        return AsyncRedisSubscriber(lambda: dedicated(self._pool, AsyncRetry(NoBackoff(), 0)), translated)
-
-    async def close(self) -> None:
-        if self._carriers:
-            await asyncio.wait(self._carriers, timeout=1.0)
-        if self._owned:
-            await self._client.aclose()
-            await self._pool.disconnect()
-
-    def describe(self) -> str:
-        return describe_pool(self._pool)
-
-
-class _Waiting:
-    """A caller's round on its way: the calls, and the future its replies will arrive in."""
-
-    __slots__ = ("calls", "future")
-
-    def __init__(self, calls: Round, future: asyncio.Future[list[Reply]]) -> None:
-        self.calls = calls
-        self.future = future
-
-    def finish(self, replies: Sequence[Reply]) -> None:
-        if not self.future.done():
-            self.future.set_result(list(replies))
-
-    def fail(self, error: StoreError) -> None:
-        if not self.future.done():
-            self.future.set_exception(error)
-
-    def expire(self, budget: float) -> None:
-        self.fail(StoreTimeout(f"the store did not answer in time: nothing after {budget:g} s"))

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from time import monotonic
 from typing import Any, Protocol, TypeVar
 
-from statekit.errors import StoreRejected, StoreTimeout, StoreUnavailable
+from statekit.errors import StoreError, StoreRejected, StoreTimeout, StoreUnavailable
 from statekit.store.drive import adrive, drive
 from statekit.store.fork import on_fork
 from statekit.store.hooks import Hooks, RoundTrip
@@ -80,7 +80,7 @@ class _Governed:
             while True:
                 try:
                     replies = yield from self._round(calls)
-                except StoreUnavailable as error:
+                except StoreError as error:
                     calls = op.throw(error)
                 else:
                     calls = op.send(replies)

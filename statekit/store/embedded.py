@@ -1,0 +1,4 @@
+"""stub"""
+class Embedded:
+    def start(self) -> str:
+        raise NotImplementedError
