@@ -26,3 +26,22 @@ Flags and tenant configuration are both made of this. It knows nothing of what t
 """
 
 from __future__ import annotations
+
+from statekit.replica.core import Change, Convergence, Entry, Worker, Written
+from statekit.replica.faces import AsyncReplica, ChangeListener, Replica
+from statekit.replica.file import default_directory
+from statekit.replica.protocol import Document, Snapshot
+
+__all__ = [
+    "AsyncReplica",
+    "Change",
+    "ChangeListener",
+    "Convergence",
+    "Document",
+    "Entry",
+    "Replica",
+    "Snapshot",
+    "Worker",
+    "Written",
+    "default_directory",
+]

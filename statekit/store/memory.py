@@ -89,11 +89,18 @@ def _get(data: Data, keys: Sequence[str]) -> Reply:
     return value.encode() if isinstance(value, str) else value
 
 
+def _lrange(data: Data, args: Sequence[Any]) -> Reply:
+    key, first, last = args
+    end = None if int(last) == -1 else int(last) + 1
+    return list(data.get(str(key)) or [])[int(first) : end]
+
+
 COMMANDS: dict[str, Callable[[Data, Sequence[Any]], Reply]] = {
     "PING": lambda _data, _args: b"PONG",
     "GET": _get,
     "DEL": lambda data, args: data.delete(*args),
     "EXISTS": lambda data, args: sum(data.get(key) is not None for key in args),
+    "LRANGE": _lrange,
     "PUBLISH": lambda data, args: data.publish(args[0], args[1]),
 }
 

@@ -1,0 +1,98 @@
+"""The last-known-good file: what a process shows when it starts while the store is down.
+
+One file a replica, shared by all processes of a host: each replaces it whole (written beside, then renamed),
+none deletes it. The first line tells the version and the digest of the rest; a file that is cut short,
+altered or of another release is passed over, never believed and never fatal. Only this user may read it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import tempfile
+from hashlib import blake2b
+from pathlib import Path
+from types import MappingProxyType
+
+from statekit.replica.protocol import EMPTY, Document, Snapshot, dumped
+
+__all__ = ["LastKnownGood", "default_directory"]
+
+FORMAT = 1
+log = logging.getLogger("statekit")
+
+
+def default_directory() -> Path:
+    """``$XDG_STATE_HOME/statekit``, else ``statekit-<uid>`` in the directory for temporary files."""
+    home = os.environ.get("XDG_STATE_HOME")
+    if home:
+        return Path(home) / "statekit"
+    return Path(tempfile.gettempdir()) / f"statekit-{os.getuid()}"
+
+
+class LastKnownGood:
+    """The file of one replica of one store."""
+
+    def __init__(self, directory: Path, store: str, namespace: str, name: str) -> None:
+        digest = blake2b(f"{store}\0{namespace}\0{name}".encode(), digest_size=16).hexdigest()
+        self.path = directory / f"{digest}.json"
+        self._kept = ("", 0)
+
+    def read(self) -> Snapshot:
+        """The snapshot in the file; the empty one if there is none that can be trusted."""
+        try:
+            self._trust(self.path.parent)
+            head, _, body = self.path.read_bytes().partition(b"\n")
+            told = json.loads(head)
+            if told["format"] != FORMAT or told["digest"] != _digest(body):
+                raise ValueError("the digest does not match")  # noqa: TRY301 - one way out for all of it
+            self._kept = (str(told["epoch"]), int(told["version"]))
+            documents = {name: Document(version, text) for name, (version, text) in json.loads(body).items()}
+            return Snapshot(*self._kept, MappingProxyType(documents))
+        except FileNotFoundError:
+            return EMPTY
+        except (OSError, KeyError, TypeError, ValueError) as error:
+            log.warning("statekit: %s cannot be used and is passed over: %s", self.path, error)
+            return EMPTY
+
+    def keep(self, snapshot: Snapshot) -> None:
+        """Write the snapshot, unless this process wrote or read the same one last."""
+        if not snapshot.knows() or self._kept == (snapshot.epoch, snapshot.version):
+            return
+        try:
+            self._write(snapshot)
+            self._kept = (snapshot.epoch, snapshot.version)
+        except OSError as error:
+            log.warning("statekit: %s cannot be written: %s", self.path, error)
+
+    def _write(self, snapshot: Snapshot) -> None:
+        body = dumped({name: [one.version, one.text] for name, one in snapshot.documents.items()}).encode()
+        told = {"format": FORMAT, "epoch": snapshot.epoch, "version": snapshot.version}
+        head = dumped({**told, "digest": _digest(body)}).encode()
+        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._trust(self.path.parent)
+        handle, beside = tempfile.mkstemp(dir=self.path.parent, prefix=".snapshot-")  # made with mode 0600
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(head + b"\n" + body)
+            Path(beside).replace(self.path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                Path(beside).unlink()
+            raise
+
+    @staticmethod
+    def _trust(directory: Path) -> None:
+        """Refuse a directory in which somebody else could have put a file for us to believe."""
+        status = directory.stat()
+        if status.st_uid != os.getuid() or status.st_mode & 0o022:
+            raise PermissionError(
+                f"{directory} belongs to or is writable by others: make it yours alone, or choose another "
+                "snapshot_dir"
+            )
+
+
+def _digest(body: bytes) -> str:
+    return blake2b(body, digest_size=16).hexdigest()

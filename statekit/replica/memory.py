@@ -1,0 +1,118 @@
+"""The twins of the replica's scripts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from statekit.replica.protocol import dumped
+from statekit.store.memory import Data, Twins
+from statekit.store.op import Arg, Reply
+
+__all__ = ["TWINS"]
+
+
+def _bytes(value: Arg) -> bytes:
+    return value if isinstance(value, bytes) else str(value).encode()
+
+
+def _text(value: Arg) -> str:
+    return value.decode("utf-8", "surrogatepass") if isinstance(value, bytes) else str(value)
+
+
+def _number(value: int) -> bytes:
+    return str(value).encode()
+
+
+def _sync(data: Data, keys: Sequence[str], args: Sequence[Arg]) -> Reply:
+    meta, docs, log, workers, acks = keys
+    worker, epoch, version, lifetime, fresh, channel, now = args
+    _note(data, (workers, acks), _text(worker), f"{_text(epoch)}:{int(version)}", int(lifetime), now)
+    known = data.get(meta)
+    if known is None:
+        return [b"empty"]
+    if known["epoch"] == _text(epoch) and int(version) > known["version"]:
+        known = {"epoch": _text(fresh), "version": int(version) + 1}
+        data.put(meta, known, 0)
+        data.publish(_text(channel), '{"look":true}')
+    head = [known["epoch"].encode(), _number(known["version"])]
+    missing = known["version"] - int(version)
+    entries = data.get(log) or []
+    if known["epoch"] == _text(epoch) and missing == 0:
+        return [b"same", *head]
+    if known["epoch"] == _text(epoch) and missing <= len(entries):
+        return [b"delta", *head, entries[:missing]]
+    return [b"full", *head, [part for pair in (data.get(docs) or {}).items() for part in pair]]
+
+
+def _note(data: Data, keys: tuple[str, str], worker: str, ack: str, lifetime: int, now: Arg) -> None:
+    """Note a sign of life, and forget who has given none."""
+    now_ms = data.now(now) // 1000
+    alive, acks = data.get(keys[0]) or {}, data.get(keys[1]) or {}
+    if lifetime == 0:
+        alive.pop(worker, None)
+    else:
+        alive[worker], acks[worker] = now_ms, ack
+        alive = {name: seen for name, seen in alive.items() if seen >= now_ms - lifetime}
+        data.put(keys[0], alive, lifetime * 2)
+        data.put(keys[1], {name: acks[name] for name in alive if name in acks}, lifetime * 2)
+
+
+def _write(data: Data, keys: Sequence[str], args: Sequence[Arg]) -> Reply:
+    meta, docs, log, workers = keys
+    name, text, expected, who, fresh, keep, lifetime, channel, now = args
+    at = data.now(now)
+    known = data.get(meta)
+    if known is None and not fresh:
+        return [b"empty"]
+    documents = dict(data.get(docs) or {})
+    had, _, before = documents.get(_bytes(name), b"0:null").decode().partition(":")
+    if expected not in ("", int(had)):
+        return [b"conflict", had.encode()]
+    known = known or {"epoch": _text(fresh), "version": 0}
+    known = {**known, "version": known["version"] + 1}
+    if text:
+        documents[_bytes(name)] = f"{known['version']}:{_text(text)}".encode()
+    else:
+        documents.pop(_bytes(name), None)
+    head = f'{dumped(known)[:-1]},"at":{at},{_text(who)}'
+    tail = f',"after":{_text(text) or "null"}}}'
+    entries = [f'{head},"before":{before}{tail}'.encode(), *(data.get(log) or [])]
+    for key, value in ((meta, known), (docs, documents), (log, entries[: int(keep)])):
+        data.put(key, value, 0)
+    data.publish(_text(channel), head + tail)
+    since = at // 1000 - int(lifetime)
+    live = sum(seen >= since for seen in (data.get(workers) or {}).values())
+    return [b"written", known["epoch"].encode(), _number(known["version"]), _number(at), live]
+
+
+def _reseed(data: Data, keys: Sequence[str], args: Sequence[Arg]) -> Reply:
+    meta, docs = keys
+    epoch, version, channel, pairs = args
+    if data.get(meta) is not None:
+        return 0
+    flat = json.loads(_text(pairs))
+    names = [one.encode("utf-8", "surrogatepass") for one in flat[::2]]
+    data.put(docs, dict(zip(names, (one.encode() for one in flat[1::2]), strict=True)), 0)
+    data.put(meta, {"epoch": _text(epoch), "version": int(version) + 1}, 0)
+    data.publish(_text(channel), '{"look":true}')
+    return 1
+
+
+def _workers(data: Data, keys: Sequence[str], args: Sequence[Arg]) -> Reply:
+    lifetime, now = args
+    now_ms = data.now(now) // 1000
+    acks = data.get(keys[1]) or {}
+    listed: list[bytes | int] = []
+    for name, seen in sorted((data.get(keys[0]) or {}).items(), key=lambda one: (one[1], one[0])):
+        if seen >= now_ms - int(lifetime):
+            listed += [name.encode(), acks.get(name, ":0").encode(), max(0, now_ms - seen)]
+    return listed
+
+
+TWINS: Twins = {
+    "replica.sync": _sync,
+    "replica.write": _write,
+    "replica.reseed": _reseed,
+    "replica.workers": _workers,
+}

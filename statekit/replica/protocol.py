@@ -1,0 +1,147 @@
+"""The replica's protocol: what a reader does with what it hears. No I/O, no state; snapshot in, step out.
+
+Rule 1: a snapshot is named by (epoch, version). The epoch is random and made with the data set; inside one the
+        version only grows, by one a write.
+Rule 2: a pushed message is applied only if it is the very next version of the same epoch. An older one is
+        passed over; anything else asks for a fetch. So messages may be lost, doubled or reordered.
+Rule 3: only a fetch changes the epoch. The store is asked with what the reader has, and tells what it lacks;
+        an answer that comes when the reader has moved on to another epoch is passed over, and asked for again.
+Rule 4: an empty store is not an empty data set: the reader keeps what it has and says that it is stale.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+__all__ = ["EMPTY", "Document", "Message", "Snapshot", "Step", "heard", "synced"]
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One named document: its JSON text, and the version of the replica in which it was last written."""
+
+    version: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Everything a reader knows, at one version; never changed, only replaced."""
+
+    epoch: str
+    version: int
+    documents: Mapping[str, Document] = field(repr=False)
+
+    def version_of(self, name: str) -> int:
+        """The version `if_version` is compared with: 0 if there is no such document."""
+        document = self.documents.get(name)
+        return document.version if document else 0
+
+    def knows(self) -> bool:
+        """Whether any data set was ever seen."""
+        return bool(self.epoch)
+
+
+EMPTY = Snapshot("", 0, MappingProxyType({}))
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One write as it is published: the document under `name` is now `text`, or gone if that is None."""
+
+    epoch: str
+    version: int
+    name: str
+    text: str | None
+
+    @classmethod
+    def parse(cls, data: bytes | str) -> Message | None:
+        """Read a message; None for "look at the store" or for one of a newer release that cannot be read."""
+        try:
+            said = json.loads(data)
+            text = None if said["after"] is None else dumped(said["after"])
+            return cls(str(said["epoch"]), int(said["version"]), str(said["name"]), text)
+        except (KeyError, TypeError, ValueError):
+            return None
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What follows from an input: the snapshot to show, the names that differ, whether to ask the store."""
+
+    snapshot: Snapshot
+    changed: frozenset[str] = frozenset()
+    fetch: bool = False
+    empty: bool = False
+
+
+def dumped(value: Any) -> str:
+    """Write JSON the one way it is written here: compact, ASCII, keys in their order."""
+    return json.dumps(value, separators=(",", ":"))
+
+
+def heard(snapshot: Snapshot, message: Message | None) -> Step:
+    """Take a pushed message; None stands for a gap, or for a message that only says "look"."""
+    if message is None or message.epoch != snapshot.epoch:
+        return Step(snapshot, fetch=True)
+    if message.version <= snapshot.version:
+        return Step(snapshot)
+    if message.version > snapshot.version + 1:
+        return Step(snapshot, fetch=True)
+    return Step(_advanced(snapshot, [message], message.version), frozenset({message.name}))
+
+
+def synced(snapshot: Snapshot, asked: str, reply: Sequence[Any]) -> Step:
+    """Take the store's answer to "I have (epoch, version), what do I lack?"; `asked` is the epoch then."""
+    kind = reply[0]
+    if snapshot.epoch != asked:
+        return Step(snapshot, fetch=True)
+    if kind == b"empty":
+        return Step(snapshot, empty=True)
+    epoch, version = reply[1].decode(), int(reply[2])
+    if kind == b"full":
+        return _replaced(snapshot, epoch, version, reply[3])
+    if kind == b"delta":
+        return _caught_up(snapshot, [Message.parse(entry) for entry in reply[3]])
+    return Step(snapshot)
+
+
+def _caught_up(snapshot: Snapshot, messages: Iterable[Message | None]) -> Step:
+    news = [one for one in messages if one is not None and one.version > snapshot.version]
+    news.sort(key=lambda one: one.version)
+    if [one.version for one in news] != [snapshot.version + 1 + n for n in range(len(news))]:
+        return Step(snapshot, fetch=True)
+    if not news:
+        return Step(snapshot)
+    return Step(_advanced(snapshot, news, news[-1].version), frozenset(one.name for one in news))
+
+
+def _advanced(snapshot: Snapshot, messages: Iterable[Message], version: int) -> Snapshot:
+    documents = dict(snapshot.documents)
+    for one in messages:
+        if one.text is None:
+            documents.pop(one.name, None)
+        else:
+            documents[one.name] = Document(one.version, one.text)
+    return Snapshot(snapshot.epoch, version, MappingProxyType(documents))
+
+
+def _replaced(snapshot: Snapshot, epoch: str, version: int, pairs: Sequence[bytes]) -> Step:
+    """Take over a whole data set, unless it is one this reader has already moved past."""
+    if epoch == snapshot.epoch and version <= snapshot.version:
+        return Step(snapshot)
+    texts = zip(pairs[::2], pairs[1::2], strict=True)
+    documents = {name.decode("utf-8", "surrogatepass"): document(text) for name, text in texts}
+    names = documents.keys() | snapshot.documents.keys()
+    changed = frozenset(name for name in names if documents.get(name) != snapshot.documents.get(name))
+    return Step(Snapshot(epoch, version, MappingProxyType(documents)), changed)
+
+
+def document(stored: bytes) -> Document:
+    """Read a document as the store keeps it: ``<version>:<JSON text>``."""
+    version, _, text = stored.decode().partition(":")
+    return Document(int(version), text)

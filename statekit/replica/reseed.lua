@@ -1,0 +1,28 @@
+-- Put a whole data set back into a store that has lost it, from what a reader still shows.
+--
+-- KEYS[1]  meta     hash: epoch, version; kept for ever
+-- KEYS[2]  docs     hash: name -> "<version>:<JSON text>"; kept for ever
+-- ARGV[1]  epoch    a new one: what is put back may lack what others had
+-- ARGV[2]  version  the reader's version; the data set begins one above it
+-- ARGV[3]  channel  where readers listen
+-- ARGV[4]  pairs    name, document, name, document, ... as JSON array
+--
+-- Returns 1, or 0 if there is a data set already (somebody else was first): nothing is changed then.
+
+local meta, docs = KEYS[1], KEYS[2]
+local epoch, version, channel, pairs_json = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]
+
+if redis.call('EXISTS', meta) == 1 then
+  return 0
+end
+redis.call('DEL', docs)
+local flat = cjson.decode(pairs_json)
+for index = 1, #flat, 2 do
+  redis.call('HSET', docs, flat[index], flat[index + 1])
+end
+-- Configuration must not expire: no TTL here, see write.lua.
+redis.call('HSET', meta, 'epoch', epoch, 'version', string.format('%.0f', version + 1))
+redis.call('PERSIST', meta)
+redis.call('PERSIST', docs)
+redis.call('PUBLISH', channel, '{"look":true}')
+return 1

@@ -1,0 +1,78 @@
+-- Tell a reader what it lacks, and note which version it has: one script for the first load, for catching
+-- up after a gap, for acknowledging a version and for the heartbeat.
+--
+-- KEYS[1]  meta     hash: epoch, version; kept for ever
+-- KEYS[2]  docs     hash: name -> "<version>:<JSON text>"; kept for ever
+-- KEYS[3]  log      list, newest first: one JSON object a write, the last 1,000; kept for ever
+-- KEYS[4]  workers  sorted set: reader -> milliseconds of its last sign of life; expires
+-- KEYS[5]  acks     hash: reader -> "<epoch>:<version>" it has applied; expires
+-- ARGV[1]  worker   the reader's name
+-- ARGV[2]  epoch    of the snapshot it shows; empty if it has none
+-- ARGV[3]  version  of that snapshot
+-- ARGV[4]  lifetime milliseconds without a sign of life after which a reader counts as gone; 0: it leaves
+-- ARGV[5]  fresh    the epoch to begin if the data set turns out to be older than the reader's
+-- ARGV[6]  channel  where readers listen
+-- ARGV[7]  now      microseconds since 1970; empty: the server's clock
+--
+-- Returns {'same',  epoch, version}                   the reader has it all
+--         {'delta', epoch, version, {entry, ...}}     entries of the log, newest first
+--         {'full',  epoch, version, {name, doc, ...}} everything
+--         {'empty'}                                   no data set here; not the same as an empty one
+
+local meta, docs, log, workers, acks = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local worker, epoch, claimed = ARGV[1], ARGV[2], ARGV[3]
+local lifetime, fresh, channel, now = tonumber(ARGV[4]), ARGV[5], ARGV[6], ARGV[7]
+
+local version = tonumber(claimed)
+local now_ms
+if now == '' then
+  local time = redis.call('TIME')
+  now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
+else
+  now_ms = math.floor(tonumber(now) / 1000)
+end
+
+-- Presence is written with pcall: a server that is out of memory or read-only still answers its readers.
+if lifetime == 0 then
+  redis.pcall('ZREM', workers, worker)
+  redis.pcall('HDEL', acks, worker)
+else
+  redis.pcall('ZADD', workers, string.format('%.0f', now_ms), worker)
+  redis.pcall('HSET', acks, worker, epoch .. ':' .. claimed)
+  redis.pcall('PEXPIRE', workers, lifetime * 2)
+  redis.pcall('PEXPIRE', acks, lifetime * 2)
+  -- Who has been silent for a lifetime is gone: killed, or cut off.
+  local gone = redis.call('ZRANGEBYSCORE', workers, '-inf', string.format('(%.0f', now_ms - lifetime))
+  for _, name in ipairs(gone) do
+    redis.pcall('ZREM', workers, name)
+    redis.pcall('HDEL', acks, name)
+  end
+end
+
+local known = redis.call('HMGET', meta, 'epoch', 'version')
+if not known[1] then
+  return {'empty'}
+end
+
+local latest = tonumber(known[2])
+if known[1] == epoch and version > latest then
+  -- The store went back in time (a restored backup, a failover to a lagging replica). What it holds is a
+  -- different data set from here on, so it gets a new epoch, and every reader takes it over whole.
+  latest = version + 1
+  known[1], known[2] = fresh, string.format('%.0f', latest)
+  redis.call('HSET', meta, 'epoch', fresh, 'version', known[2])
+  redis.call('PERSIST', meta)
+  redis.call('PUBLISH', channel, '{"look":true}')
+end
+
+if known[1] == epoch then
+  if version == latest then
+    return {'same', known[1], known[2]}
+  end
+  local missing = latest - version
+  local entries = redis.call('LRANGE', log, 0, missing - 1)
+  if #entries == missing then
+    return {'delta', known[1], known[2], entries}
+  end
+end
+return {'full', known[1], known[2], redis.call('HGETALL', docs)}

@@ -1,0 +1,76 @@
+-- Write or delete one document: compare, store, count, remember, publish; all or nothing.
+--
+-- KEYS[1]  meta     hash: epoch, version; kept for ever
+-- KEYS[2]  docs     hash: name -> "<version>:<JSON text>"; kept for ever
+-- KEYS[3]  log      list, newest first: one JSON object a write, bounded by count; kept for ever
+-- KEYS[4]  workers  sorted set: reader -> milliseconds of its last sign of life
+-- ARGV[1]  name     of the document
+-- ARGV[2]  text     its JSON; empty: delete it
+-- ARGV[3]  expected version of the document, 0 for "there is none"; empty: whatever it is
+-- ARGV[4]  who      JSON members '"name":...,"by":...,"reason":...' for the log
+-- ARGV[5]  fresh    the epoch to begin if there is no data set; empty: answer {'empty'} and write nothing
+-- ARGV[6]  keep     how many entries the log keeps
+-- ARGV[7]  lifetime milliseconds without a sign of life after which a reader counts as gone
+-- ARGV[8]  channel  where readers listen
+-- ARGV[9]  now      microseconds since 1970; empty: the server's clock
+--
+-- Returns {'written', epoch, version, at in microseconds, live readers}
+--         {'conflict', version of the document}
+--         {'empty'}
+--
+-- Configuration must not expire: meta, docs and log carry no TTL, and are PERSISTed in case something gave
+-- them one. They are bounded by the number of documents and by `keep`.
+
+local meta, docs, log, workers = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local name, text, expected, who, fresh = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
+local keep, lifetime, channel, now = tonumber(ARGV[6]), tonumber(ARGV[7]), ARGV[8], ARGV[9]
+
+local at
+if now == '' then
+  local time = redis.call('TIME')
+  at = time[1] * 1000000 + time[2]
+else
+  at = tonumber(now)
+end
+
+local epoch = redis.call('HGET', meta, 'epoch')
+if not epoch and fresh == '' then
+  return {'empty'}
+end
+
+-- What is there now: "<version>:<JSON text>".
+local stored = redis.call('HGET', docs, name)
+local had, before = '0', 'null'
+if stored then
+  local colon = string.find(stored, ':', 1, true)
+  had, before = string.sub(stored, 1, colon - 1), string.sub(stored, colon + 1)
+end
+if expected ~= '' and expected ~= had then
+  return {'conflict', had}
+end
+
+if not epoch then
+  epoch = fresh
+  redis.call('HSET', meta, 'epoch', epoch)
+end
+local version = string.format('%.0f', redis.call('HINCRBY', meta, 'version', 1))
+if text == '' then
+  redis.call('HDEL', docs, name)
+  text = 'null'
+else
+  redis.call('HSET', docs, name, version .. ':' .. text)
+end
+
+-- The log's entry is the message too, except that readers need not be sent what was there before.
+local stamp = string.format('%.0f', at)
+local head = '{"epoch":"' .. epoch .. '","version":' .. version .. ',"at":' .. stamp .. ',' .. who
+local tail = ',"after":' .. text .. '}'
+redis.call('LPUSH', log, head .. ',"before":' .. before .. tail)
+redis.call('LTRIM', log, 0, keep - 1)
+redis.call('PERSIST', meta)
+redis.call('PERSIST', docs)
+redis.call('PERSIST', log)
+redis.call('PUBLISH', channel, head .. tail)
+
+local since = string.format('%.0f', math.floor(at / 1000) - lifetime)
+return {'written', epoch, version, stamp, redis.call('ZCOUNT', workers, since, '+inf')}
