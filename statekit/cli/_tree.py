@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -58,8 +58,9 @@ def _version(wanted: bool) -> None:
 
 
 def statekit(
-    version: bool = typer.Option(  # noqa: ARG001 - its callback does it all
-        False, "--version", callback=_version, is_eager=True, help="Print the version."
-    ),
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
 ) -> None:
     """Make Python web apps stateless: find the state, share it, prove under load that it holds."""
+    del version  # its callback has already answered

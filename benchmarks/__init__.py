@@ -1,0 +1,1 @@
+"""Load and measurement: what is claimed about statekit, shown from outside."""

@@ -1,0 +1,63 @@
+"""Signing in and filling a cart: what a session is for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Blueprint, abort, request, session
+
+__all__ = ["blueprint"]
+
+LONGEST_NAME = 80
+
+
+def blueprint(sk: Any) -> Blueprint:
+    """Build the endpoints that work on a session."""
+    shop = Blueprint("shop", __name__)
+
+    @shop.post("/login")
+    def login() -> dict[str, Any]:
+        user = asked_for("user")
+        sk.sign_in(f"user:{user}")
+        session["user"] = user
+        session["cart"] = []
+        return {"user": user}
+
+    @shop.post("/logout")
+    def logout() -> dict[str, Any]:
+        sk.sign_out()
+        return {"user": None}
+
+    @shop.get("/me")
+    def me() -> dict[str, Any]:
+        return {"user": signed_in()}
+
+    @shop.get("/cart")
+    def cart() -> dict[str, Any]:
+        signed_in()
+        return {"items": session["cart"]}
+
+    @shop.post("/cart")
+    def add() -> dict[str, Any]:
+        signed_in()
+        session["cart"] = [*session["cart"], asked_for("item")]
+        return {"items": session["cart"]}
+
+    return shop
+
+
+def signed_in() -> str:
+    """The user of this session, or a 401."""
+    user = session.get("user")
+    if user is None:
+        abort(401, "sign in first: POST /login")
+    return str(user)
+
+
+def asked_for(name: str) -> str:
+    """A text the request's JSON body must carry, or a 400 that names it."""
+    document = request.get_json(silent=True)
+    value = document.get(name) if isinstance(document, dict) else None
+    if not isinstance(value, str) or not 0 < len(value) <= LONGEST_NAME:
+        abort(400, f'send JSON with "{name}", a text of 1 to {LONGEST_NAME} characters')
+    return value
