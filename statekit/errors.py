@@ -13,6 +13,7 @@ from typing import ClassVar
 
 __all__ = [
     "BudgetError",
+    "CorruptValue",
     "DocumentInvalid",
     "Fault",
     "LimitExceeded",
@@ -118,6 +119,14 @@ class PoolExhausted(StatekitError, TimeoutError):
     fault = Fault.CALLER
     http_status = 503
 
+    def __init__(self, message: str, *, pool: str = "", bound: str = "", holders: tuple[object, ...] = ()) -> None:
+        super().__init__(message)
+        self.pool = pool
+        self.bound = bound
+        """What was the limit: ``process``, ``fleet``, ``store`` or ``closed``."""
+        self.holders = holders
+        """Who holds what in this process, the longest first."""
+
 
 class BudgetError(UsageError):
     """A connection budget that contradicts itself or what the fleet already agreed on."""
@@ -155,3 +164,9 @@ class VersionConflict(StatekitError):
     """Somebody else wrote first: the version expected is not the version there is. Nothing was written."""
 
     http_status = 409
+
+
+class CorruptValue(StatekitError):
+    """Bytes in the store are not what this format writes: another program wrote them, or they were damaged."""
+
+    fault = Fault.STORE

@@ -5,11 +5,19 @@ No logic lives here. `StateKit` and `AsyncStateKit` differ in the faces they han
 
 from __future__ import annotations
 
+from functools import cached_property
 from time import perf_counter
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
+from statekit.pools.faces import AsyncPools, Pools
+from statekit.pools.memory import TWINS as POOLS
+from statekit.sessions.cookie import STANDARD, CookiePolicy
+from statekit.sessions.faces import AsyncSessions, Sessions
+from statekit.sessions.memory import TWINS as SESSIONS
+from statekit.sessions.model import Rules
 from statekit.store.connect import carried, carried_async, connected, connected_async
+from statekit.store.durations import Duration
 from statekit.store.hooks import Hooks
 from statekit.store.memory import AsyncMemoryTransport, MemoryTransport
 from statekit.store.op import Op, command
@@ -23,7 +31,7 @@ T = TypeVar("T")
 
 
 def _twins() -> dict[str, Any]:
-    return {}
+    return {**POOLS, **SESSIONS}
 
 
 class _Kit(Generic[S]):
@@ -84,6 +92,11 @@ class StateKit(_Kit[Store]):
         """The per-process twin: everything works as on a server, except that nothing is shared."""
         return cls._over(Store(MemoryTransport(_twins()), namespace, clock=clock))
 
+    @cached_property
+    def pools(self) -> Pools:
+        """Clients of third parties, bounded per process and for the whole fleet."""
+        return Pools(self.store)
+
     def ping(self) -> float:
         """Ask the store for a sign of life; returns the seconds it took. Raises `StoreUnavailable`."""
         start = perf_counter()
@@ -98,8 +111,30 @@ class StateKit(_Kit[Store]):
         """
         return self.store.run(op)
 
+    def sessions(
+        self,
+        idle: Duration = 7200,
+        absolute: Duration = 43200,
+        *,
+        touch_after: float = 0.25,
+        grace: Duration = 10,
+        max_bytes: int = 65536,
+        on_outage: str = "raise",
+        cookie: CookiePolicy = STANDARD,
+    ) -> Sessions:
+        """Sessions that end after `idle` without use, and after `absolute` whatever happens.
+
+        `touch_after`: the share of `idle` that must have gone before a mere read is written down. `grace`:
+        how long a renewed session's old id still shows the view it had. `max_bytes`: the size budget of one
+        session. `on_outage`: "raise" or "anonymous". Raises `UsageError` for rules that contradict each other.
+        """
+        rules = Rules(idle, absolute, touch_after, grace, max_bytes, on_outage)
+        return Sessions(self.store, rules, cookie)
+
     def close(self) -> None:
         """Stop background work and close connections the kit opened itself."""
+        if "pools" in self.__dict__:
+            self.pools.close()
         self.store.close()
 
     def __enter__(self) -> Self:
@@ -141,6 +176,11 @@ class AsyncStateKit(_Kit[AsyncStore]):
         """Same as `StateKit.in_memory`, for asyncio."""
         return cls._over(AsyncStore(AsyncMemoryTransport(_twins()), namespace, clock=clock))
 
+    @cached_property
+    def pools(self) -> AsyncPools:
+        """Same as `StateKit.pools`, for asyncio."""
+        return AsyncPools(self.store)
+
     async def ping(self) -> float:
         """Same as `StateKit.ping`, for asyncio."""
         start = perf_counter()
@@ -151,8 +191,25 @@ class AsyncStateKit(_Kit[AsyncStore]):
         """Same as `StateKit.run`, for asyncio."""
         return await self.store.run(op)
 
+    def sessions(
+        self,
+        idle: Duration = 7200,
+        absolute: Duration = 43200,
+        *,
+        touch_after: float = 0.25,
+        grace: Duration = 10,
+        max_bytes: int = 65536,
+        on_outage: str = "raise",
+        cookie: CookiePolicy = STANDARD,
+    ) -> AsyncSessions:
+        """Same as `StateKit.sessions`, for asyncio."""
+        rules = Rules(idle, absolute, touch_after, grace, max_bytes, on_outage)
+        return AsyncSessions(self.store, rules, cookie)
+
     async def close(self) -> None:
         """Same as `StateKit.close`, for asyncio."""
+        if "pools" in self.__dict__:
+            await self.pools.close()
         await self.store.close()
 
     async def __aenter__(self) -> Self:

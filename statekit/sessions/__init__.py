@@ -1,0 +1,30 @@
+"""Sessions: a visitor's state in the shared store, under ids that only statekit issues."""
+
+from statekit.sessions.cookie import CookiePolicy
+from statekit.sessions.faces import AsyncSessions, Sessions
+from statekit.sessions.model import (
+    Outage,
+    Record,
+    Rules,
+    SaveOutcome,
+    SessionEvent,
+    SessionEventKind,
+    SessionGrown,
+    SessionInfo,
+)
+from statekit.sessions.session import Session
+
+__all__ = [
+    "AsyncSessions",
+    "CookiePolicy",
+    "Outage",
+    "Record",
+    "Rules",
+    "SaveOutcome",
+    "Session",
+    "SessionEvent",
+    "SessionEventKind",
+    "SessionGrown",
+    "SessionInfo",
+    "Sessions",
+]

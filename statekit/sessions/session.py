@@ -1,0 +1,297 @@
+"""A session as a request sees it: a mapping that knows what was changed. No I/O happens here.
+
+Rule 1: reading loads (through the loader a face has bound), assigning checks, and only `core` writes.
+Rule 2: values are decoded when they are first read, and encoded again when the session is saved; what
+        differs from what was loaded is what gets written. So a list changed in place is not lost.
+Rule 3: the id is shown by `id` alone: no repr, error, log or event carries it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, TypeVar
+
+from statekit.errors import CorruptValue, NonPrimitiveValue, StoreUnavailable, UsageError
+from statekit.sessions.model import Record, handle_of, moment
+from statekit.store.codec import checked, decode, encode
+
+__all__ = ["Change", "Session"]
+
+T = TypeVar("T")
+
+
+class Change(StrEnum):
+    """What shall happen to the id when the session is saved."""
+
+    NONE = "none"
+    RENEW = "renew"
+    SIGN_IN = "sign-in"
+    SIGN_OUT = "sign-out"
+
+
+class Session(MutableMapping[str, Any]):
+    """One visitor's state: a mapping of text keys to data, kept in the store under the hash of its id.
+
+    Values are str, int, float, bool, None, bytes, datetime, date, and tuples, lists and dicts of them;
+    anything else raises `NonPrimitiveValue` at the assignment, naming key, type and cure. Handed out by
+    ``sessions.open(cookie)``; written by ``sessions.save(s)``. Belongs to one request: it is not thread-safe.
+
+    Reading the first key of a session that is not loaded yet costs one round trip, and raises
+    `StoreUnavailable` if the store does not answer (unless the store was told ``on_outage="anonymous"``).
+    """
+
+    def __init__(
+        self,
+        presented: str | None,
+        mint: Callable[[], str],
+        load: Callable[[Session], object] | None = None,
+    ) -> None:
+        self.presented = presented
+        """The well-formed id the request came with, whether or not it names a session."""
+        self._mint = mint
+        self._load = load
+        self._id: str | None = None
+        self.record: Record | None = None
+        """What was loaded; None for a new session."""
+        self.wire: dict[str, bytes] = {}
+        """The encoded values as they are in the store, by key."""
+        self._values: dict[str, Any] = {}
+        self._deleted: set[str] = set()
+        self._hydrated: dict[str, tuple[Any, Any]] = {}
+        self._principal: str | None = None
+        self.change = Change.NONE
+        self.carries = True
+        """False once signed out: nothing of the old record may enter the new one."""
+        self.degraded = False
+        """True if the store could not be read: the session is empty, and will not be written."""
+        self.loaded = presented is None
+
+    # -- who it is ---------------------------------------------------------------------------------------
+
+    @property
+    def id(self) -> str:
+        """The credential: 256 random bits as 43 characters. Only for the cookie; never log it."""
+        self._ready()
+        if self._id is None:
+            self._id = self._mint()
+        return self._id
+
+    @property
+    def handle(self) -> str:
+        """The public name, for lists, logs and `revoke`: the SHA-256 of the id in hexadecimal."""
+        return handle_of(self.id)
+
+    @property
+    def is_new(self) -> bool:
+        """Whether this session has never been written: no cookie, or one that names no session."""
+        self._ready()
+        return self.record is None
+
+    @property
+    def principal(self) -> str | None:
+        """Whom the session is signed in as, or None."""
+        self._ready()
+        return self._principal
+
+    @property
+    def read_only(self) -> bool:
+        """Whether this is the view an old id shows during its grace, or a degraded session: saves do nothing."""
+        self._ready()
+        return self.degraded or (self.record is not None and self.record.retired)
+
+    @property
+    def created(self) -> datetime | None:
+        """When the session was first written, in UTC; None for a new one."""
+        self._ready()
+        return moment(self.record.created) if self.record else None
+
+    @property
+    def expires(self) -> datetime | None:
+        """The absolute deadline, in UTC; None for a new session."""
+        self._ready()
+        return moment(self.record.absolute) if self.record else None
+
+    @property
+    def modified(self) -> bool:
+        """Whether saving now would write anything. Does not load a session that nobody has touched."""
+        return self.loaded and (self.change is not Change.NONE or any(self.delta()))
+
+    # -- what changes its id -----------------------------------------------------------------------------
+
+    def sign_in(self, principal: str) -> None:
+        """Give the session a new id that belongs to `principal`, at the next save; the data comes along.
+
+        The old id shows, for the store's grace, the session as it was before, read-only and signed in as
+        nobody; then it is unknown. A session that was already signed in leaves no such view. The absolute
+        deadline starts again. Raises `UsageError` for a principal that is not text, or empty, and
+        `StoreUnavailable` on a degraded session, which could not remember it.
+        """
+        if not isinstance(principal, str) or not principal:
+            raise UsageError(f"principal={principal!r}: give non-empty text such as 'user:7'")
+        self._renewed(Change.SIGN_IN)
+        self._principal = principal
+
+    def renew(self) -> None:
+        """Give the session a new id at the next save, because its privileges changed (a role, a password).
+
+        Principal, data and absolute deadline stay. The old id shows the session as it was, read-only, for
+        the store's grace. Does nothing to a new session, whose id is fresh.
+        """
+        if not self.is_new:
+            self._renewed(Change.RENEW if self.change is Change.NONE else self.change)
+
+    def sign_out(self) -> None:
+        """Empty the session, and end it in the store at the next save.
+
+        What is assigned afterwards (a farewell message) goes into a new, anonymous session. Raises
+        `StoreUnavailable` on a degraded session.
+        """
+        self._ready()
+        if self.degraded:
+            raise StoreUnavailable("the session could not be read, so it cannot be ended now: try again")
+        self.clear()
+        self._id = None
+        self._principal = None
+        self.carries = False
+        self.change = Change.SIGN_OUT if self.record is not None else Change.NONE
+
+    def _renewed(self, change: Change) -> None:
+        self._ready()
+        if self.degraded:
+            raise StoreUnavailable(
+                "the session could not be read, so its id cannot be renewed now: try again"
+            )
+        if self.change is not change:
+            self._id = None
+        self.change = change
+
+    # -- the mapping -------------------------------------------------------------------------------------
+
+    def __getitem__(self, key: str) -> Any:
+        self._ready()
+        if key in self._values:
+            return self._values[key]
+        if key in self._deleted:
+            raise KeyError(key)
+        value = self._values[key] = self._decoded(key, self.wire[key])
+        return value
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        if not isinstance(key, str):
+            raise NonPrimitiveValue(
+                f"session key {key!r} is {type(key).__name__}: keys are text, use str(key)"
+            )
+        checked(value, f"session[{key!r}]")
+        self._ready()
+        self._values[key] = value
+        self._deleted.discard(key)
+
+    def __delitem__(self, key: str) -> None:
+        if key not in self:
+            raise KeyError(key)
+        self._values.pop(key, None)
+        if key in self.wire:
+            self._deleted.add(key)
+
+    def __iter__(self) -> Iterator[str]:
+        self._ready()
+        return iter([key for key in {**self.wire, **self._values} if key not in self._deleted])
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def __contains__(self, key: object) -> bool:
+        self._ready()
+        return key in self._values or (key in self.wire and key not in self._deleted)
+
+    def clear(self) -> None:
+        """Remove every key; what could no longer be decoded goes too."""
+        self._ready()
+        self._values.clear()
+        self._deleted.update(self.wire)
+
+    def __repr__(self) -> str:
+        """Show the public handle and the names of the keys; never the id, never a value."""
+        if not self.loaded:
+            return "<Session, not loaded>"
+        name = self.handle[:12] if self._id else "new"
+        return f"<Session {name} principal={self._principal!r} keys={sorted(self)}>"
+
+    # -- objects behind keys -----------------------------------------------------------------------------
+
+    def hydrate(self, key: str, load: Callable[[Any], T]) -> T | None:
+        """The object that the id under `key` stands for, loaded with ``load(id)`` once for this session object.
+
+        None if the key is missing; loaded again if the id changed meanwhile. Store ``user.id``, not ``user``::
+
+            user = s.hydrate("user_id", lambda id: db.get(User, id))
+        """
+        if key not in self:
+            return None
+        known = self._hydrated.get(key)
+        if known is None or known[0] != self[key]:
+            known = self._hydrated[key] = (self[key], load(self[key]))
+        return known[1]
+
+    async def ahydrate(self, key: str, load: Callable[[Any], Awaitable[T]]) -> T | None:
+        """Same as `hydrate`, for a coroutine function."""
+        if key not in self:
+            return None
+        known = self._hydrated.get(key)
+        if known is None or known[0] != self[key]:
+            known = self._hydrated[key] = (self[key], await load(self[key]))
+        return known[1]
+
+    # -- for core ----------------------------------------------------------------------------------------
+
+    def arrived(self, record: Record | None) -> None:
+        """Take what was loaded; without a record the session is a new one with an id of its own."""
+        self.loaded, self.record = True, record
+        if record is not None:
+            self._id = self.presented
+            self._principal = record.principal
+            self.wire = dict(record.fields)
+
+    def delta(self) -> tuple[dict[str, bytes], set[str]]:
+        """What a save has to write: encoded values that differ from the stored ones, and keys to delete.
+
+        Raises `NonPrimitiveValue` if something that is not data was put inside a stored list or dict.
+        """
+        now = {key: encode(value, f"session[{key!r}]") for key, value in self._values.items()}
+        return {key: raw for key, raw in now.items() if raw != self.wire.get(key)}, set(self._deleted)
+
+    def content(self) -> dict[str, bytes]:
+        """All that the session holds now, encoded; values nobody has read stay as they were loaded."""
+        kept = {key: raw for key, raw in self.wire.items() if key not in self._deleted}
+        return kept | {key: encode(value, f"session[{key!r}]") for key, value in self._values.items()}
+
+    def written(self, record: Record | None) -> None:
+        """Take note of what the store holds now; the next save starts from there."""
+        self.record, self.change, self.carries = record, Change.NONE, True
+        self._principal = record.principal if record else None
+        self.wire = dict(record.fields) if record else {}
+        self._deleted.clear()
+
+    def mint_again(self) -> None:
+        """Forget the id that was to be used: it is taken."""
+        self._id = None
+
+    def _ready(self) -> None:
+        if self.loaded:
+            return
+        if self._load is None:
+            raise UsageError(
+                "this session is not loaded yet: `await sessions.load(session)` before reading it"
+            )
+        self._load(self)
+
+    @staticmethod
+    def _decoded(key: str, raw: bytes) -> Any:
+        try:
+            return decode(raw)
+        except CorruptValue as error:
+            raise CorruptValue(
+                f"session[{key!r}] cannot be read: {error}; `del session[{key!r}]` removes it"
+            ) from error

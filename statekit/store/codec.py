@@ -1,0 +1,207 @@
+"""The codec: how values become bytes in the store, and bytes values again.
+
+The format is JSON text in UTF-8. What JSON has no word for is written as an object with one key that begins
+with a tilde; an application's own dictionary of that shape is wrapped, so nothing is ever mistaken:
+
+    bytes ``{"~b": base64}`` · tuple ``{"~t": [...]}`` · datetime ``{"~dt": ISO 8601}`` · date ``{"~d": ISO 8601}``
+    nan and infinities ``{"~f": "nan" | "inf" | "-inf"}`` · wrapped dictionary ``{"~o": {...}}``
+
+Rule 1: encoding is deterministic, and encoding what was decoded gives the same bytes.
+Rule 2: decoding builds the types above and nothing else; it runs no code that the bytes choose.
+Rule 3: depth and size are bounded both ways.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from base64 import b64decode, b64encode
+from binascii import Error as Base64Error
+from collections.abc import Callable, Mapping
+from datetime import date, datetime
+from typing import Any
+
+from statekit.errors import CorruptValue, NonPrimitiveValue
+
+__all__ = ["DEEPEST", "LARGEST", "checked", "decode", "encode"]
+
+DEEPEST = 32
+"""Levels of nesting; what goes deeper is most likely a structure that contains itself."""
+LARGEST = 16 * 1024 * 1024
+"""Bytes of one encoded value that decoding accepts."""
+WIDEST = 4096
+"""Bits of an integer; Python itself refuses to read numbers not much longer than that from text."""
+
+
+def encode(value: Any, path: str = "value") -> bytes:
+    """Write a value as bytes. Raises `NonPrimitiveValue`, naming where it stands, if it is not data.
+
+    Subclasses of the accepted types are written as the type they extend: ``Markup`` comes back as `str`, an
+    ``IntEnum`` as `int`, a named tuple as `tuple`. An aware `datetime` comes back with its UTC offset.
+
+    >>> encode({"seen": (1, None)})
+    b'{"seen":{"~t":[1,null]}}'
+    """
+    tree = checked(value, path)
+    return json.dumps(tree, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode(
+        "utf-8", "surrogatepass"
+    )
+
+
+def decode(raw: bytes) -> Any:
+    """Read what `encode` wrote. Raises `CorruptValue` if these bytes are not that."""
+    if len(raw) > LARGEST:
+        raise CorruptValue(f"{len(raw)} bytes where a value has at most {LARGEST}: not written by statekit")
+    try:
+        return _revived(json.loads(raw.decode("utf-8", "surrogatepass"), parse_constant=_refused), DEEPEST)
+    except (ValueError, TypeError, RecursionError, OverflowError, Base64Error) as error:
+        raise CorruptValue(
+            f"{raw[:40]!r} is not a value that statekit wrote: {type(error).__name__}"
+        ) from error
+
+
+# -- values to trees of JSON -----------------------------------------------------------------------------
+
+
+def checked(value: Any, path: str = "value", depth: int = DEEPEST) -> Any:
+    """Return a value as what JSON can say, or raise `NonPrimitiveValue` at the first thing that is not data."""
+    if value is None or value is True or value is False:
+        return value
+    for kind, write in _WRITERS:
+        if isinstance(value, kind):
+            if depth <= 0:
+                raise NonPrimitiveValue(
+                    f"{path} is nested deeper than {DEEPEST} levels, or contains itself: store less of it"
+                )
+            return write(value, path, depth - 1)
+    raise NonPrimitiveValue(f"{path} is {_described(value)}, which is not data: {_cure(value)}")
+
+
+def _text(value: str, _path: str, _depth: int) -> str:
+    return str.__str__(value)
+
+
+def _integer(value: int, path: str, _depth: int) -> int:
+    if value.bit_length() > WIDEST:
+        raise NonPrimitiveValue(
+            f"{path} is an integer of {value.bit_length()} bits, more than {WIDEST}: store it as bytes"
+        )
+    return int(value)
+
+
+def _number(value: float, _path: str, _depth: int) -> Any:
+    return float(value) if math.isfinite(value) else {"~f": float.__repr__(value)}
+
+
+def _octets(value: bytes, _path: str, _depth: int) -> Any:
+    return {"~b": b64encode(value).decode()}
+
+
+def _moment(value: datetime, _path: str, _depth: int) -> Any:
+    return {"~dt": datetime.isoformat(value)}
+
+
+def _day(value: date, _path: str, _depth: int) -> Any:
+    return {"~d": date.isoformat(value)}
+
+
+def _row(value: tuple[Any, ...], path: str, depth: int) -> Any:
+    return {"~t": _items(value, path, depth)}
+
+
+def _items(value: list[Any] | tuple[Any, ...], path: str, depth: int) -> list[Any]:
+    return [checked(item, f"{path}[{index}]", depth) for index, item in enumerate(value)]
+
+
+def _dictionary(value: dict[Any, Any], path: str, depth: int) -> Any:
+    for key in value:
+        if not isinstance(key, str):
+            raise NonPrimitiveValue(
+                f"{path} has the key {key!r} of type {type(key).__name__}: keys are text, use str(key)"
+            )
+    tree = {_text(key, path, 0): checked(item, f"{path}[{key!r}]", depth) for key, item in value.items()}
+    return {"~o": tree} if _tagged(tree) else tree
+
+
+# Ordered: a datetime is a date, and subclasses are written as the first type here that they extend.
+_WRITERS: tuple[tuple[type, Callable[[Any, str, int], Any]], ...] = (
+    (str, _text),
+    (int, _integer),
+    (float, _number),
+    (list, _items),
+    (dict, _dictionary),
+    (tuple, _row),
+    (bytes, _octets),
+    (datetime, _moment),
+    (date, _day),
+)
+
+
+def _described(value: Any) -> str:
+    kind = type(value)
+    name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    return f"a {name}"
+
+
+def _cure(value: Any) -> str:
+    if isinstance(value, set | frozenset):
+        return "store sorted(value), a list"
+    if isinstance(value, bytearray | memoryview):
+        return "store bytes(value)"
+    if type(value).__module__ in ("uuid", "decimal", "pathlib", "ipaddress", "fractions"):
+        return "store str(value)"
+    if hasattr(value, "id") or hasattr(value, "pk"):
+        name = "id" if hasattr(value, "id") else "pk"
+        return f"store its key (value.{name}) and load the object by it, once a request, with s.hydrate(...)"
+    return "store text, numbers, bytes, dates, or tuples, lists and dicts of them"
+
+
+# -- trees of JSON to values -----------------------------------------------------------------------------
+
+
+def _revived(tree: Any, depth: int) -> Any:
+    if depth < 0:
+        raise ValueError("too deep")
+    if isinstance(tree, list):
+        return [_revived(item, depth - 1) for item in tree]
+    if isinstance(tree, dict):
+        return _untagged(tree, depth) if _tagged(tree) else _opened(tree, depth)
+    return tree
+
+
+def _untagged(tree: dict[str, Any], depth: int) -> Any:
+    ((tag, content),) = tree.items()
+    if tag == "~t":
+        return tuple(_revived(item, depth - 1) for item in _of(list, content))
+    if tag == "~o":
+        return _opened(_of(dict, content), depth)
+    if tag not in _READERS:
+        _refused(tag)
+    return _READERS[tag](_of(str, content))
+
+
+def _opened(tree: dict[str, Any], depth: int) -> dict[str, Any]:
+    return {key: _revived(item, depth - 1) for key, item in tree.items()}
+
+
+def _of(kind: type, content: Any) -> Any:
+    if not isinstance(content, kind):
+        raise TypeError(f"{type(content).__name__} where {kind.__name__} belongs")
+    return content
+
+
+_INFINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
+_READERS: Mapping[str, Callable[[str], Any]] = {
+    "~b": lambda text: b64decode(text, validate=True),
+    "~dt": datetime.fromisoformat,
+    "~d": date.fromisoformat,
+    "~f": lambda text: _INFINITE[text] if text in _INFINITE else _refused(text),
+}
+
+
+def _tagged(tree: Mapping[str, Any]) -> bool:
+    return len(tree) == 1 and next(iter(tree)).startswith("~")
+
+
+def _refused(what: str) -> Any:
+    raise ValueError(f"{what} has no meaning here")
