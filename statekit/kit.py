@@ -12,6 +12,10 @@ from typing import Any, Generic, Self, TypeVar
 
 from statekit.pools.faces import AsyncPools, Pools
 from statekit.pools.memory import TWINS as POOLS
+from statekit.ratelimit.decision import Decision
+from statekit.ratelimit.faces import AsyncRateLimiter, Pairs, RateLimiter, Workers, hitting_all
+from statekit.ratelimit.limits import LimitLike
+from statekit.ratelimit.memory import TWINS as LIMITS
 from statekit.sessions.cookie import STANDARD, CookiePolicy
 from statekit.sessions.faces import AsyncSessions, Sessions
 from statekit.sessions.memory import TWINS as SESSIONS
@@ -31,7 +35,7 @@ T = TypeVar("T")
 
 
 def _twins() -> dict[str, Any]:
-    return {**POOLS, **SESSIONS}
+    return {**LIMITS, **POOLS, **SESSIONS}
 
 
 class _Kit(Generic[S]):
@@ -110,6 +114,38 @@ class StateKit(_Kit[Store]):
         ``kit.run(together(store.opening(cookie), login.hitting(ip)))`` is one round trip.
         """
         return self.store.run(op)
+
+    def rate_limiter(
+        self,
+        name: str,
+        *limits: LimitLike,
+        algorithm: str = "sliding-log",
+        on_outage: str = "allow",
+        shadow: bool = False,
+        workers: Workers = 1,
+    ) -> RateLimiter:
+        """Hold callers to limits, such as ``"5/minute"``, counted in the store for all processes together.
+
+        `algorithm`: "sliding-log" (exact), "sliding-counter", "gcra" or "fixed-window". `on_outage`: what to
+        answer with the store down, "allow", "deny", or "local": this process's share, the limits divided by
+        `workers`. `shadow`: decide and count, never refuse. Raises `UsageError` for anything malformed.
+        """
+        return RateLimiter(
+            self.store,
+            name,
+            *limits,
+            algorithm=algorithm,
+            on_outage=on_outage,
+            shadow=shadow,
+            workers=workers,
+        )
+
+    def hit_all(self, pairs: Pairs) -> Decision:
+        """Hit several limiters at once, ``[(by_ip, ip), (by_user, uid, 3)]``: all are charged, or none.
+
+        One round trip. On a cluster the keys must share a slot. Raises `UsageError` for a malformed pair.
+        """
+        return self.store.run(hitting_all(pairs), self.store.budget.decision)
 
     def sessions(
         self,
@@ -190,6 +226,30 @@ class AsyncStateKit(_Kit[AsyncStore]):
     async def run(self, op: Op[T]) -> T:
         """Same as `StateKit.run`, for asyncio."""
         return await self.store.run(op)
+
+    def rate_limiter(
+        self,
+        name: str,
+        *limits: LimitLike,
+        algorithm: str = "sliding-log",
+        on_outage: str = "allow",
+        shadow: bool = False,
+        workers: Workers = 1,
+    ) -> AsyncRateLimiter:
+        """Same as `StateKit.rate_limiter`, for asyncio."""
+        return AsyncRateLimiter(
+            self.store,
+            name,
+            *limits,
+            algorithm=algorithm,
+            on_outage=on_outage,
+            shadow=shadow,
+            workers=workers,
+        )
+
+    async def hit_all(self, pairs: Pairs) -> Decision:
+        """Same as `StateKit.hit_all`, for asyncio."""
+        return await self.store.run(hitting_all(pairs), self.store.budget.decision)
 
     def sessions(
         self,

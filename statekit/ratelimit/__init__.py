@@ -1,0 +1,17 @@
+"""Rate limits: how often a caller may do something, counted once for all processes."""
+
+from statekit.ratelimit.core import Algorithm, OnOutage
+from statekit.ratelimit.decision import Decision, HeaderStyle, LimitState
+from statekit.ratelimit.faces import AsyncRateLimiter, RateLimiter
+from statekit.ratelimit.limits import Limit
+
+__all__ = [
+    "Algorithm",
+    "AsyncRateLimiter",
+    "Decision",
+    "HeaderStyle",
+    "Limit",
+    "LimitState",
+    "OnOutage",
+    "RateLimiter",
+]

@@ -1,0 +1,180 @@
+"""The two faces of a rate limiter: blocking and asyncio. Neither decides anything."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, TypeAlias, TypeVar
+from weakref import WeakKeyDictionary
+
+from statekit.errors import UsageError
+from statekit.ratelimit.core import Hit, Outage, Rule, deciding, pause, resetting
+from statekit.ratelimit.decision import Decision
+from statekit.ratelimit.limits import Limit, LimitLike
+from statekit.ratelimit.memory import TWINS
+from statekit.store.durations import Duration, seconds
+from statekit.store.hooks import Degraded
+from statekit.store.memory import MemoryTransport
+from statekit.store.op import Call, Op, Reply
+from statekit.store.store import AsyncStore, Store
+
+__all__ = ["AsyncRateLimiter", "Pairs", "RateLimiter", "hitting_all"]
+
+S = TypeVar("S", Store, AsyncStore)
+Workers: TypeAlias = int | Callable[[], int]
+_alone: WeakKeyDictionary[Any, MemoryTransport] = WeakKeyDictionary()
+"""Where each store's limiters count during an outage, if they count locally."""
+
+
+class _RateLimiter(Generic[S]):
+    """What both faces share: the rule, and the operations built from it."""
+
+    def __init__(
+        self,
+        store: S,
+        name: str,
+        *limits: LimitLike,
+        algorithm: str = "sliding-log",
+        on_outage: str = "allow",
+        shadow: bool = False,
+        workers: Workers = 1,
+    ) -> None:
+        self._store: S = store
+        self._workers = workers
+        self._rule = Rule.of(name, limits, algorithm, on_outage, shadow=shadow)
+        self._outage = Outage(self._local, self._shares, self._report)
+
+    @property
+    def name(self) -> str:
+        """What the limiter is called, in keys and in headers."""
+        return self._rule.name
+
+    @property
+    def limits(self) -> tuple[Limit, ...]:
+        """The limits, in the order given."""
+        return self._rule.limits
+
+    def hitting(self, key: str, cost: int = 1) -> Op[Decision]:
+        """The operation behind `hit`, to share a round trip: ``kit.run(together(op, …))``."""
+        return deciding(self._store.keys, (Hit.of(self._rule, key, cost),), self._store.now(), self._outage)
+
+    def peeking(self, key: str, cost: int = 1) -> Op[Decision]:
+        """The operation behind `peek`."""
+        hit = Hit.of(self._rule, key, cost, charge=False)
+        return deciding(self._store.keys, (hit,), self._store.now(), self._outage)
+
+    def resetting(self, key: str) -> Op[bool]:
+        """The operation behind `reset`."""
+        return resetting(self._store.keys, self._rule, key)
+
+    def _local(self, call: Call) -> Reply:
+        transport = _alone.get(self._store)
+        if transport is None:
+            transport = _alone.setdefault(self._store, MemoryTransport(TWINS))
+        return transport.exchange((call,), 0.0)[0]
+
+    def _shares(self) -> int:
+        return self._workers() if callable(self._workers) else self._workers
+
+    def _report(self, subject: str, error: Exception) -> None:
+        if self._store.hooks:
+            self._store.hooks.emit(Degraded("ratelimit", subject, error))
+
+    def __repr__(self) -> str:
+        limits = ", ".join(map(str, self.limits))
+        return f"<{type(self).__name__} {self.name!r}: {limits}, {self._rule.algorithm}>"
+
+
+class RateLimiter(_RateLimiter[Store]):
+    """Holds callers to limits that are counted in the store, for all processes together.
+
+    Made by ``kit.rate_limiter``. Thread-safe; keep one for as long as you like, it holds no connection.
+
+    >>> from statekit import StateKit
+    >>> login = StateKit.in_memory().rate_limiter("login", "2/minute", "100/hour")
+    >>> [login.hit("203.0.113.7").allowed for _ in range(3)]
+    [True, True, False]
+    """
+
+    def hit(self, key: str, cost: int = 1) -> Decision:
+        """Ask for `cost` units of every limit at once: all are charged, or none.
+
+        A cost of 0 only asks whether a hit would pass, as `peek` does. A cost above a limit is refused with
+        ``retry_after`` None. Raises `UsageError` for a key that is not text or a cost that is not a whole
+        number from 0. With the store down the answer is the one declared as ``on_outage``.
+        """
+        return self._store.run(self.hitting(key, cost), self._store.budget.decision)
+
+    def peek(self, key: str, cost: int = 1) -> Decision:
+        """Say what `hit` would decide now, without charging anything."""
+        return self._store.run(self.peeking(key, cost), self._store.budget.decision)
+
+    def reset(self, key: str) -> bool:
+        """Forget what a caller has used; returns whether there was anything. Raises `StoreUnavailable`."""
+        return self._store.run(self.resetting(key))
+
+    def wait(self, key: str, timeout: Duration, cost: int = 1) -> Decision:
+        """Wait until the hit is allowed, at most `timeout` seconds; returns the last decision.
+
+        Sleeps exactly until units are free, so it asks the store about once a turn. Gives up at once if they
+        come free too late. Waiters are not queued: who asks first after a unit comes free gets it.
+        """
+        deadline = time.monotonic() + seconds(timeout, "timeout", zero=True)
+        while True:
+            decision = self.hit(key, cost)
+            sleep = pause(decision, deadline - time.monotonic(), random.random())  # noqa: S311 - jitter
+            if sleep is None:
+                return decision
+            time.sleep(sleep)
+
+
+class AsyncRateLimiter(_RateLimiter[AsyncStore]):
+    """Same as `RateLimiter`, for asyncio."""
+
+    async def hit(self, key: str, cost: int = 1) -> Decision:
+        """Same as `RateLimiter.hit`, for asyncio."""
+        return await self._store.run(self.hitting(key, cost), self._store.budget.decision)
+
+    async def peek(self, key: str, cost: int = 1) -> Decision:
+        """Same as `RateLimiter.peek`, for asyncio."""
+        return await self._store.run(self.peeking(key, cost), self._store.budget.decision)
+
+    async def reset(self, key: str) -> bool:
+        """Same as `RateLimiter.reset`, for asyncio."""
+        return await self._store.run(self.resetting(key))
+
+    async def wait(self, key: str, timeout: Duration, cost: int = 1) -> Decision:  # noqa: ASYNC109 - as blocking
+        """Same as `RateLimiter.wait`, for asyncio."""
+        deadline = time.monotonic() + seconds(timeout, "timeout", zero=True)
+        while True:
+            decision = await self.hit(key, cost)
+            sleep = pause(decision, deadline - time.monotonic(), random.random())  # noqa: S311 - jitter
+            if sleep is None:
+                return decision
+            await asyncio.sleep(sleep)
+
+
+Pairs: TypeAlias = Sequence[tuple[_RateLimiter[Any], str] | tuple[_RateLimiter[Any], str, int]]
+"""Limiters with the key, and if it is not 1 the cost, each is asked for."""
+
+
+def hitting_all(pairs: Pairs) -> Op[Decision]:
+    """The operation behind ``kit.hit_all``: several limiters, all or nothing, in one round trip.
+
+    Raises `UsageError` if there is no pair, if a pair is not (limiter, key) or (limiter, key, cost), or if two
+    limiters of one name and algorithm have different limits.
+    """
+    hits = [_hit(pair) for pair in pairs]
+    if not hits:
+        raise UsageError("hit_all([]) has nothing to decide: give pairs such as (limiter, key)")
+    first = pairs[0][0]
+    return deciding(first._store.keys, hits, first._store.now(), first._outage)  # noqa: SLF001 - same room
+
+
+def _hit(pair: Any) -> Hit:
+    limiter, key, cost = pair if len(pair) == 3 else (*pair, 1)
+    if not isinstance(limiter, _RateLimiter):
+        raise UsageError(f"hit_all: {limiter!r} is not a limiter; give pairs such as (limiter, key, cost)")
+    return Hit.of(limiter._rule, key, cost)  # noqa: SLF001 - same room
