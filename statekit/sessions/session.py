@@ -235,14 +235,9 @@ class Session(MutableMapping[str, Any]):
             known = self._hydrated[key] = (self[key], load(self[key]))
         return known[1]
 
-    async def ahydrate(self, key: str, load: Callable[[Any], Awaitable[T]]) -> T | None:
-        """Same as `hydrate`, for a coroutine function."""
-        if key not in self:
-            return None
-        known = self._hydrated.get(key)
-        if known is None or known[0] != self[key]:
-            known = self._hydrated[key] = (self[key], await load(self[key]))
-        return known[1]
+    def ahydrate(self, key: str, load: Callable[[Any], Awaitable[T]]) -> Awaitable[T | None]:
+        """Same as `hydrate`, for a coroutine function; to be awaited."""
+        return _hydrated(self, self._hydrated, key, load)
 
     # -- for core ----------------------------------------------------------------------------------------
 
@@ -295,3 +290,14 @@ class Session(MutableMapping[str, Any]):
             raise CorruptValue(
                 f"session[{key!r}] cannot be read: {error}; `del session[{key!r}]` removes it"
             ) from error
+
+
+async def _hydrated(
+    session: Session, found: dict[str, tuple[Any, Any]], key: str, load: Callable[[Any], Awaitable[T]]
+) -> T | None:
+    if key not in session:
+        return None
+    known = found.get(key)
+    if known is None or known[0] != session[key]:
+        known = found[key] = (session[key], await load(session[key]))
+    return known[1]
