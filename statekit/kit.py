@@ -59,6 +59,10 @@ class _Kit(Generic[S]):
         """Where to subscribe to what the kit does: round trips, degraded answers."""
         return self.store.hooks
 
+    def hitting_all(self, pairs: Pairs) -> Op[Decision]:
+        """The operation behind `hit_all`, to share a round trip with others; see `run`."""
+        return hitting_all(pairs)
+
     def describe(self) -> str:
         """Say in one line what this kit talks to; no credentials."""
         return f"{type(self).__name__}(namespace={self.namespace!r}) -> {self.store.transport.describe()!s}"
@@ -107,13 +111,14 @@ class StateKit(_Kit[Store]):
         self.store.run(command("PING", read_only=True))
         return perf_counter() - start
 
-    def run(self, op: Op[T]) -> T:
+    def run(self, op: Op[T], budget: float | None = None) -> T:
         """Run an operation; with `statekit.together`, several primitives share their round trips.
 
         The operations are what each primitive's gerund returns:
-        ``kit.run(together(store.opening(cookie), login.hitting(ip)))`` is one round trip.
+        ``kit.run(together(store.opening(cookie), login.hitting(ip)))`` is one round trip. Each may take
+        `budget` seconds, by default what the kit's `Budget` allows an operation.
         """
-        return self.store.run(op)
+        return self.store.run(op, budget)
 
     def rate_limiter(
         self,
@@ -223,9 +228,9 @@ class AsyncStateKit(_Kit[AsyncStore]):
         await self.store.run(command("PING", read_only=True))
         return perf_counter() - start
 
-    async def run(self, op: Op[T]) -> T:
+    async def run(self, op: Op[T], budget: float | None = None) -> T:
         """Same as `StateKit.run`, for asyncio."""
-        return await self.store.run(op)
+        return await self.store.run(op, budget)
 
     def rate_limiter(
         self,
