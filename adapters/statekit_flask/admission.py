@@ -1,0 +1,117 @@
+"""Admission: what is asked of the store before a view runs, in one round trip.
+
+Rule 1: all limits of a request, the app's and the endpoint's, are one decision: all are charged or none is.
+Rule 2: the session travels along when the request carries one and the endpoint uses sessions. Whether it does
+        is learned: after `FORGET` requests in a row that left their session alone, it is left behind, and
+        comes along again after the next request that wanted it.
+Rule 3: a limit that could not be seen from outside the view (a decorator hid it, or ``late=True``) is decided
+        when the view is entered, in a round trip of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from flask import Flask, Response, request
+
+from statekit import Decision, StateKit, together
+from statekit.errors import StoreError
+from statekit_flask.problems import refusal
+from statekit_flask.rules import Rule, blueprint_marks, builder, marks, views
+from statekit_flask.session import FlaskSession
+from statekit_flask.visit import Visit, visit
+
+__all__ = ["Admission"]
+
+FORGET = 8
+EXEMPT = frozenset({"static", "statekit_health", "statekit_ready"})
+
+
+class Admission:
+    """Decides the limits of one app's requests."""
+
+    def __init__(self, app: Flask, kit: StateKit, defaults: tuple[Rule, ...], headers: str | None) -> None:
+        self._app = app
+        self._kit = kit
+        self._defaults = defaults
+        self._headers = headers
+        self._build = builder(kit)
+        self._idle: dict[str, int] = {}
+
+    def admit(self) -> None:
+        """Decide all limits of the current request that can be decided now; raises `TooManyRequests`."""
+        self.enforce([rule for rule in self._rules() if not rule.late])
+
+    def enforce(self, rules: list[Rule]) -> None:
+        """Decide those of the rules that apply and are not decided yet; raises `TooManyRequests`."""
+        if not self._app.config.get("STATEKIT_LIMITS", True):
+            return
+        current = visit()
+        due = [rule for rule in rules if rule not in current.decided and rule.applies(request.method)]
+        current.decided.update(due)
+        hits = [hit for rule in due for hit in rule.hits(self._build)]
+        if hits:
+            self.conclude(self._ask(hits, current.session))
+
+    def conclude(self, decision: Decision) -> None:
+        """Keep a decision for the answer's headers; raises `TooManyRequests` if it is a refusal."""
+        visit().decisions.append(decision)
+        if not decision.allowed:
+            raise refusal(decision)
+
+    def learn(self, current: Visit) -> None:
+        """Note whether the endpoint used its session."""
+        refused = any(not decision.allowed for decision in current.decisions)
+        if current.session is not None and current.session.arrived and not refused:
+            endpoint = request.endpoint or ""
+            self._idle[endpoint] = 0 if current.session.used else self._idle.get(endpoint, 0) + 1
+
+    def announce(self, response: Response) -> Response:
+        """Put the limits into the answer's headers."""
+        if self._headers is not None:
+            for name, value in self._fields(visit()):
+                response.headers[name] = value
+        return response
+
+    def _rules(self) -> Iterator[Rule]:
+        if request.endpoint in EXEMPT:
+            return
+        sources = [*map(marks, views(self._app)), *blueprint_marks(self._app)]
+        if not any(source.exempt for source in sources):
+            yield from self._defaults
+        for source in sources:
+            yield from source.rules
+
+    def _ask(self, hits: list[Any], session: FlaskSession | None) -> Decision:
+        deciding = self._kit.hitting_all(hits)
+        budget = self._kit.store.budget.decision
+        if session is None or not session.awaited or self._idle.get(request.endpoint or "", 0) >= FORGET:
+            return self._kit.run(deciding, budget)
+        decision, loaded = self._kit.run(together(deciding, attempted(session.opening())), budget)
+        if loaded is not None:
+            session.adopt(loaded)
+        return decision
+
+    def _fields(self, current: Visit) -> Iterator[tuple[str, str]]:
+        if self._headers == "legacy":
+            if current.decision is not None:
+                yield from current.decision.headers("legacy").items()
+            return
+        fields: dict[str, list[str]] = {}
+        for decision in current.decisions:
+            for name, value in decision.headers("ietf").items():
+                fields.setdefault(name, []).append(value)
+        for (
+            name,
+            values,
+        ) in fields.items():  # a list of RFC 9651 may be told in parts; Retry-After is one number
+            yield name, max(values, key=int) if name == "Retry-After" else ", ".join(values)
+
+
+def attempted(op: Any) -> Any:
+    """Let an operation fail alone: the session is asked for again when the view wants it."""
+    try:
+        return (yield from op)
+    except StoreError:
+        return None

@@ -1,0 +1,289 @@
+"""Sessions: `flask.session`, kept in the store.
+
+Rule 1: a request that does not touch its session reads nothing; one that changes nothing writes nothing.
+Rule 2: the cookie is set only when there is a new id, and taken away only when the session was ended here.
+Rule 3: a session that was revoked while the request ran is never written back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import timedelta
+from functools import lru_cache
+from typing import Any, TypeVar
+
+from flask import Flask, Request, Response, has_request_context, request
+from flask.sessions import SessionInterface, SessionMixin
+
+from statekit import CookiePolicy, SaveOutcome, Session, Sessions
+from statekit.errors import StoreError, UsageError
+from statekit_flask.problems import answer, turn_into
+from statekit_flask.visit import Visit, visit
+
+__all__ = ["FlaskSession", "StatekitSessionInterface", "current_session"]
+
+T = TypeVar("T")
+_UNSEEN = object()
+FLASKS_NAME = "session"
+"""The name a Flask app's cookie has unless the app says otherwise."""
+
+
+class FlaskSession(SessionMixin):
+    """`flask.session`: a statekit session that is opened when it is first used.
+
+    A mapping of text keys to data (str, int, float, bool, None, bytes, datetime, and tuples, lists and dicts of
+    them); anything else raises `NonPrimitiveValue` at the assignment. A list or dict changed in place is saved:
+    ``session.modified = True`` is accepted and not needed. ``clear()`` ends the session, as it does in any Flask
+    app: what is assigned afterwards begins a new one.
+    """
+
+    accessed = False
+
+    def __init__(self, sessions: Sessions, cookie: str | None, sign_in_key: str | None = None) -> None:
+        self._sessions = sessions
+        self._cookie = cookie
+        self._sign_in_key = sign_in_key
+        self._signed_in_as: object = _UNSEEN
+        self._opened: Session | None = None
+        self.used = False
+        """Whether the app has read or written anything of it."""
+        self.persistence_changed = False
+
+    # -- how it gets here --------------------------------------------------------------------------------
+
+    @property
+    def arrived(self) -> bool:
+        """Whether the request came with a session's cookie."""
+        return self._cookie is not None
+
+    @property
+    def awaited(self) -> bool:
+        """Whether reading it would ask the store."""
+        return self.arrived and self._opened is None
+
+    def opening(self) -> Any:
+        """The operation that reads it, to travel with others."""
+        return self._sessions.opening(self._cookie)
+
+    def adopt(self, opened: Session) -> None:
+        """Take what `opening` returned."""
+        self._opened = opened
+
+    @property
+    def opened(self) -> Session:
+        """The `statekit.Session` behind it."""
+        self.used = self.accessed = True
+        if self._opened is None:
+            self._opened = self._sessions.open(self._cookie)
+        return self._opened
+
+    # -- the mapping -------------------------------------------------------------------------------------
+
+    def __getitem__(self, key: str) -> Any:
+        return self.opened[key]
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        self._watch(key)
+        self.opened[key] = value
+
+    def __delitem__(self, key: str) -> None:
+        self._watch(key)
+        del self.opened[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.opened)
+
+    def __len__(self) -> int:
+        return len(self.opened)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self.opened
+
+    def clear(self) -> None:
+        """End the session and start with an empty one."""
+        self.opened.sign_out()
+
+    def __repr__(self) -> str:
+        return (
+            f"<FlaskSession {self._opened!r}>" if self._opened is not None else "<FlaskSession, not opened>"
+        )
+
+    @property
+    def modified(self) -> bool:  # type: ignore[override]
+        """Whether saving would write anything. Setting it has no effect: changes are found by comparing."""
+        return self._opened is not None and self._opened.modified
+
+    @modified.setter
+    def modified(self, value: bool) -> None:
+        """Accept what Flask apps are used to write."""
+
+    @property
+    def new(self) -> bool:  # type: ignore[override]
+        """Whether nothing is stored under its id yet."""
+        return self.opened.is_new
+
+    # -- what a statekit session has besides -------------------------------------------------------------
+
+    @property
+    def principal(self) -> str | None:
+        """Whom the session is signed in as, or None."""
+        return self.opened.principal
+
+    @property
+    def handle(self) -> str:
+        """The public name, for lists, logs and ``sk.sessions.revoke(handle)``; never the credential."""
+        return self.opened.handle
+
+    @property
+    def degraded(self) -> bool:
+        """True if the store could not be read: the session is empty and will not be written."""
+        return self.opened.degraded
+
+    def sign_in(self, principal: str) -> None:
+        """Renew the id, keep the data, and list the session under `principal`, when the request ends."""
+        self.opened.sign_in(principal)
+
+    def renew(self) -> None:
+        """Renew the id because privileges changed (a role, a password), when the request ends."""
+        self.opened.renew()
+
+    def sign_out(self) -> None:
+        """End the session; same as `clear`."""
+        self.opened.sign_out()
+
+    def hydrate(self, key: str, load: Callable[[Any], T]) -> T | None:
+        """The object the id under `key` stands for, loaded once a request."""
+        return self.opened.hydrate(key, load)
+
+    # -- how it leaves -----------------------------------------------------------------------------------
+
+    def save(self) -> SaveOutcome:
+        """Write what changed, if anything did and the session still exists. Raises `StoreError`."""
+        if not self.used or self._opened is None:
+            return SaveOutcome.UNTOUCHED
+        self.used = False  # whatever comes of it, it is not tried again for the error page of this request
+        self._follow_sign_in(self._opened)
+        return self._sessions.save(self._opened)
+
+    def _watch(self, key: str) -> None:
+        if key == "_permanent":
+            self.persistence_changed = True
+        elif key == self._sign_in_key and self._signed_in_as is _UNSEEN:
+            self._signed_in_as = self.opened.get(key)
+
+    def _follow_sign_in(self, opened: Session) -> None:
+        """Do for flask-login and its like what `sign_in` does: renew the id, list the session, or end it."""
+        key = self._sign_in_key
+        if key is None or self._signed_in_as is _UNSEEN or opened.change is not opened.change.NONE:
+            return
+        user = opened.get(key)
+        if user is not None and user != self._signed_in_as:
+            opened.sign_in(str(user))
+        elif user is None and self._signed_in_as is not None:
+            rest = dict(opened)
+            opened.sign_out()
+            opened.update(rest)
+
+
+class StatekitSessionInterface(SessionInterface):
+    """Gives each request its `FlaskSession`, saves it when the request ends."""
+
+    def __init__(self, sessions: Sessions, learn: Callable[[Visit], None], sign_in_key: str | None) -> None:
+        self._sessions = sessions
+        self._learn = learn
+        self._sign_in_key = sign_in_key
+
+    def open_session(self, app: Flask, request: Request) -> FlaskSession:
+        """Hand out a session that has not been read yet."""
+        carried = self.policy(app).pick(request.cookies, **_seen(request))
+        session = visit().session = FlaskSession(self._sessions, carried or None, self._sign_in_key)
+        return session
+
+    def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:
+        """Write what changed; if the store fails, the answer becomes a 503 instead of a false success."""
+        if not isinstance(session, FlaskSession):
+            return
+        if session.accessed:
+            response.vary.add("Cookie")
+        self._learn(visit())
+        try:
+            outcome = session.save()
+        except StoreError as error:
+            turn_into(response, answer(error))
+        else:
+            self._send_cookie(app, session, outcome, response)
+
+    def policy(self, app: Flask) -> CookiePolicy:
+        """The cookie's rules: those of the session store, with what the app's settings say otherwise.
+
+        Read: ``SESSION_COOKIE_NAME``, ``_PATH``, ``_SECURE`` (True), ``_SAMESITE``, ``_PARTITIONED``. The cookie is
+        HttpOnly always. Raises `UsageError` for ``SESSION_COOKIE_DOMAIN``.
+        """
+        config = app.config
+        return _adjusted(
+            self._sessions.cookie,
+            config["SESSION_COOKIE_NAME"],
+            config["SESSION_COOKIE_PATH"],
+            config["SESSION_COOKIE_SECURE"],
+            config["SESSION_COOKIE_SAMESITE"],
+            bool(config.get("SESSION_COOKIE_PARTITIONED")),
+            config["SESSION_COOKIE_DOMAIN"],
+        )
+
+    def _send_cookie(
+        self, app: Flask, session: FlaskSession, outcome: SaveOutcome, response: Response
+    ) -> None:
+        kept = outcome is SaveOutcome.SAVED and session.persistence_changed
+        if outcome.sends_cookie or kept:
+            policy = self._aged(app, session)
+            response.headers.add("Set-Cookie", policy.header(session.opened.id, **_seen(request)))
+            response.headers.setdefault("Cache-Control", 'no-cache="Set-Cookie"')
+        elif outcome.drops_cookie:
+            response.headers.add("Set-Cookie", self.policy(app).removal(**_seen(request)))
+
+    def _aged(self, app: Flask, session: FlaskSession) -> CookiePolicy:
+        """A permanent session's cookie outlives the browser, but never the session."""
+        policy = self.policy(app)
+        if not session.permanent:
+            return policy
+        longest = min(
+            app.permanent_session_lifetime, timedelta(microseconds=self._sessions.rules.absolute_us)
+        )
+        return replace(policy, max_age=max(1, int(longest.total_seconds())))
+
+
+@lru_cache(maxsize=64)
+def _adjusted(
+    policy: CookiePolicy,
+    name: str,
+    path: str | None,
+    secure: bool,
+    same_site: Any,
+    partitioned: bool,
+    domain: str | None,
+) -> CookiePolicy:
+    if domain:
+        raise UsageError(
+            f"SESSION_COOKIE_DOMAIN={domain!r}: a session cookie for all subdomains could be planted by any of them; "
+            "remove the setting, the cookie is bound to its host"
+        )
+    if name != FLASKS_NAME:
+        policy = replace(policy, name=name.removeprefix("__Host-").removeprefix("__Secure-"))
+    return replace(
+        policy,
+        path=path or policy.path,
+        secure=secure or policy.secure,
+        same_site=same_site.title() if same_site else policy.same_site,
+        partitioned=partitioned or policy.partitioned,
+    )
+
+
+def _seen(request: Request) -> dict[str, Any]:
+    """What a cookie's rules need to know about a request."""
+    return {"secure_request": request.is_secure, "host": request.host}
+
+
+def current_session() -> FlaskSession | None:
+    """The current request's session; None outside a request, or where the app keeps Flask's own."""
+    return visit().session if has_request_context() else None
