@@ -1,0 +1,527 @@
+"""The two faces of connection pools: no logic, only who carries out the steps, a thread or a task."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import random
+import sys
+import threading
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from threading import get_ident
+from time import monotonic
+from types import CodeType, MappingProxyType, TracebackType
+from typing import Any, Generic, TypedDict, TypeVar, Unpack
+
+from statekit.errors import UnknownPool, UsageError
+from statekit.pools.core import FleetView, PoolConfig, PoolStats, viewing
+from statekit.pools.ledger import Entry, Ledger
+from statekit.pools.local import Ask, Close, Effect, LocalPool, Open, Park, Ping, Steps
+from statekit.store.durations import Duration, seconds
+from statekit.store.fork import on_fork
+from statekit.store.keys import encoded
+from statekit.store.op import Op
+from statekit.store.store import AsyncStore, Store
+
+__all__ = ["AsyncCheckout", "AsyncPool", "AsyncPools", "Bounds", "Checkout", "Pool", "Pools"]
+
+C = TypeVar("C")
+T = TypeVar("T")
+S = TypeVar("S", Store, AsyncStore)
+P = TypeVar("P", "Pool[Any]", "AsyncPool[Any]")
+Broken = Callable[[BaseException], bool]
+
+
+class Bounds(TypedDict, total=False):
+    """What `register` takes beside the callables; the meaning is that of `PoolConfig`'s fields."""
+
+    per_process: int
+    fleet: int | None
+    timeout: Duration
+    idle: Duration | None
+    lifetime: Duration | None
+    ping_after: Duration
+    leak_after: Duration | None
+    lease: Duration
+    on_outage: str
+
+
+class _Pool(Generic[C, S]):
+    """What both colours of a pool share."""
+
+    _signal: Callable[[], Any]
+
+    def __init__(
+        self,
+        store: S,
+        config: PoolConfig,
+        open: Callable[[], Any],  # noqa: A002 - the promised name
+        close: Callable[[C], Any] | None,
+        ping: Callable[[C], Any] | None,
+        broken: Broken | None,
+    ) -> None:
+        self.config = config
+        self._store: S = store
+        self._open, self._close, self._ping = open, close or _close_itself, ping
+        self._broken = broken or _cut_off
+        self._key = store.keys.of("pool", encoded(config.name, "pool name"))
+        self._left: list[Ledger] = []
+        self._beating = False
+        self._begin()
+
+    def _begin(self) -> None:
+        self._ledger = Ledger(self.config, threading.Lock(), monotonic, _jitter, pings=self._ping is not None)
+        self._local = LocalPool(
+            self._ledger,
+            self._key,
+            lambda: self._store.worker,
+            self._store.now,
+            self._signal,
+            self._name_of,
+            self._store.hooks.emit,
+        )
+
+    def _leave_behind(self) -> None:
+        """Forget all clients without closing them: they belong to the parent process, or to another loop.
+
+        They are kept, unused: dropping the last reference would let some clients say goodbye to the server
+        over a socket the parent still uses.
+        """
+        self._left.append(self._ledger)
+        self._begin()
+
+    @staticmethod
+    def _name_of(holder: Any) -> str:
+        raise NotImplementedError
+
+    def stats(self) -> PoolStats:
+        """This process's view of the pool, now; local, no I/O."""
+        return self._ledger.stats(self._name_of)
+
+    def viewing(self) -> Op[FleetView]:
+        """The operation of `fleet`, without this process's own report before it."""
+        return viewing(self._key, self.config, self._store.now())
+
+    @property
+    def _beat_seconds(self) -> float:
+        if self.config.fleet is not None:
+            return self.config.tick
+        limits = (self.config.idle, self.config.lifetime, self.config.leak_after)
+        return max(0.1, min(5.0, *(float(limit) / 4 for limit in limits if limit is not None)))  # type: ignore[arg-type]
+
+
+def _close_itself(client: Any) -> Any:
+    """Close a client that knows how; one that does not is let go."""
+    close = getattr(client, "aclose", None) or getattr(client, "close", None)
+    return close() if close is not None else None
+
+
+def _cut_off(error: BaseException) -> bool:
+    """Whether an error leaves a connection unusable: the peer is gone, or an exchange was cut in the middle."""
+    return isinstance(error, ConnectionError | EOFError) or not isinstance(error, Exception)
+
+
+def _jitter() -> float:
+    return random.uniform(0.9, 1.0)  # noqa: S311 - spreads renewals, keeps no secret
+
+
+class _Registry(Generic[P, S]):
+    """What both colours of the registry share: pools by name."""
+
+    def __init__(self, store: S) -> None:
+        self._store: S = store
+        self._pools: dict[str, P] = {}
+
+    def __getitem__(self, name: str) -> P:
+        """The pool registered under a name. Raises `UnknownPool`."""
+        try:
+            return self._pools[name]
+        except KeyError:
+            known = ", ".join(map(repr, sorted(self._pools))) or "none"
+            raise UnknownPool(
+                f"no pool {name!r} is registered (known: {known}); call pools.register({name!r}, open=…) first"
+            ) from None
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(sorted(self._pools))
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._pools
+
+    def __len__(self) -> int:
+        return len(self._pools)
+
+    def stats(self) -> Mapping[str, PoolStats]:
+        """This process's view of each pool, by name; local, no I/O."""
+        return MappingProxyType({name: self._pools[name].stats() for name in self})
+
+    def viewing(self, name: str) -> Op[FleetView]:
+        """The operation of `fleet`, to share a round trip with others; without this process's own report."""
+        return self[name].viewing()
+
+    def _add(self, name: str, pool: P) -> P:
+        if name in self._pools:
+            raise UsageError(
+                f"pool {name!r} is registered already: register it once, where the app is set up"
+            )
+        self._pools[name] = pool
+        return pool
+
+
+# -- blocking --------------------------------------------------------------------------------------------
+
+
+class Checkout(Generic[C]):
+    """A client on loan: ``with pool.checkout() as client``. Not reusable, not to be shared by threads."""
+
+    __slots__ = ("_code", "_dropped", "_entry", "_offset", "_pool", "_timeout")
+
+    def __init__(self, pool: Pool[C], timeout: Duration | None, code: CodeType, offset: int) -> None:
+        self._pool = pool
+        self._timeout = timeout
+        self._code = code
+        self._offset = offset
+        self._dropped = False
+
+    def __enter__(self) -> C:
+        pool = self._pool
+        entry = pool._ledger.take()  # noqa: SLF001 - its own pool
+        if entry is None:
+            entry = pool._wait(self._timeout)  # noqa: SLF001
+        entry.holder = get_ident()
+        entry.code = self._code
+        entry.offset = self._offset
+        self._entry = entry
+        return entry.client  # type: ignore[no-any-return]
+
+    def discard(self) -> None:
+        """Say that the client is broken: it is closed instead of going back into the pool."""
+        self._dropped = True
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        pool, entry = self._pool, self._entry
+        if error is None and not self._dropped:
+            surplus = pool._ledger.put(entry)  # noqa: SLF001
+        else:
+            drop = self._dropped or (error is not None and pool._broken(error))  # noqa: SLF001
+            surplus = pool._ledger.put(entry, drop, True)  # noqa: FBT003, SLF001
+        if surplus:
+            pool._perform(pool._local.retire(entry))  # noqa: SLF001
+
+
+class Pool(_Pool[C, Store]):
+    """One pool of a blocking kit; what `Pools.register` returns, typed by what ``open`` returns."""
+
+    _signal = threading.Event
+
+    def checkout(self, timeout: Duration | None = None) -> Checkout[C]:
+        """Same as `Pools.checkout`, for this pool."""
+        frame = sys._getframe(1)  # noqa: SLF001 - the only cheap way to the caller
+        return Checkout(self, timeout, frame.f_code, frame.f_lasti)
+
+    def fleet(self) -> FleetView:
+        """Same as `Pools.fleet`, for this pool."""
+        self.tend()
+        return self._store.run(self.viewing())
+
+    def tend(self) -> None:
+        """Do now what the background does every half second: renew the share, close what is stale."""
+        self._perform(self._local.tend())
+
+    def close(self) -> None:
+        """Close what is idle, refuse checkouts, leave the fleet; what is in use is closed as it returns."""
+        self._perform(self._local.drain())
+
+    def _wait(self, timeout: Duration | None) -> Entry:
+        if not self._beating:
+            self._beating = True
+            self._store.pulse.every(self._beat_seconds, self.tend)
+        limit = seconds(self.config.timeout if timeout is None else timeout, "timeout", zero=True)
+        return self._perform(self._local.checkout(limit))
+
+    def _perform(self, steps: Steps[T]) -> T:
+        try:
+            effect = next(steps)
+            while True:
+                try:
+                    outcome = self._do(effect)
+                except BaseException as error:  # noqa: BLE001 - the procedure decides
+                    effect = steps.throw(error)
+                else:
+                    effect = steps.send(outcome)
+        except StopIteration as stop:
+            return stop.value  # type: ignore[no-any-return]
+
+    def _do(self, effect: Effect) -> Any:
+        match effect:
+            case Park(signal, most):
+                return signal.wait(min(most, threading.TIMEOUT_MAX))
+            case Open():
+                return self._open()
+            case Ask(op):
+                return self._store.run(op)
+            case Close(client):
+                return self._close(client)
+            case Ping(client):
+                return self._ping(client) if self._ping is not None else True
+
+    @staticmethod
+    def _name_of(holder: Any) -> str:
+        names = {thread.ident: thread.name for thread in threading.enumerate()}
+        return names.get(holder, f"thread {holder} (ended)" if holder else "a thread")
+
+
+class Pools(_Registry["Pool[Any]", Store]):
+    """Clients of third parties, shared by the threads of a process and bounded for the whole fleet.
+
+    >>> from statekit import StateKit
+    >>> kit = StateKit.in_memory()
+    >>> billing = kit.pools.register("billing", open=list, close=lambda c: c.clear(), per_process=2, fleet=12)
+    >>> with kit.pools.checkout("billing", timeout=1.0) as client:
+    ...     kit.pools.stats()["billing"].in_use
+    1
+    >>> kit.close()
+
+    Checking out and returning touch no network; only opening and closing a client does.
+    """
+
+    def __init__(self, store: Store) -> None:
+        super().__init__(store)
+        on_fork(self)
+
+    def register(
+        self,
+        name: str,
+        *,
+        open: Callable[[], C],  # noqa: A002 - the promised name
+        close: Callable[[C], object] | None = None,
+        ping: Callable[[C], object] | None = None,
+        broken: Broken | None = None,
+        **bounds: Unpack[Bounds],
+    ) -> Pool[C]:
+        """Describe a pool; nothing is opened before the first checkout.
+
+        Args:
+            name: what it is called in the fleet; the same name in all processes is the same budget.
+            open: makes a client. Give it a timeout of its own: a checkout's timeout cannot interrupt it.
+            close: ends a client; by default its ``aclose`` or ``close``.
+            ping: False or an exception means that the client is broken; asked after ``ping_after`` unused
+                seconds, and after a block that raised.
+            broken: tells whether an exception raised in the block means the client must not be used again;
+                by default `ConnectionError`, `EOFError` and whatever cut the block off (Ctrl-C, a cancelled
+                task). After any other exception the client is pinged before its next use.
+            **bounds: see `PoolConfig`: ``per_process``, ``fleet``, ``timeout``, ``idle``, ``lifetime``,
+                ``ping_after``, ``leak_after``, ``lease``, ``on_outage``.
+
+        Raises `BudgetError` for caps that contradict each other, `UsageError` for a name that is taken or a
+        bound that cannot be.
+        """
+        return self._add(name, Pool(self._store, PoolConfig(name, **bounds), open, close, ping, broken))  # type: ignore[arg-type]
+
+    def checkout(self, name: str, timeout: Duration | None = None) -> Checkout[Any]:
+        """Borrow a client for a ``with`` block.
+
+        An idle one is handed out at once, a new one opened if the caps allow it; otherwise the call waits its
+        turn, up to `timeout` seconds (default: the pool's), then raises `PoolExhausted`, which says who holds
+        what and which cap it was. Raises `UnknownPool`, and whatever ``open`` raises. While the store is away
+        the process works with the share it has (see ``on_outage``).
+        """
+        frame = sys._getframe(1)  # noqa: SLF001 - the only cheap way to the caller
+        return Checkout(self[name], timeout, frame.f_code, frame.f_lasti)
+
+    def fleet(self, name: str) -> FleetView:
+        """Every live process's share, and what it has open, in use and waiting.
+
+        Reports this process first, so its own line is fresh. Raises `StoreUnavailable` when the store is away.
+        """
+        view: FleetView = self[name].fleet()
+        return view
+
+    def tend(self) -> None:
+        """Do now, for all pools, what the background does: renew shares, close what is stale, tell of leaks."""
+        for name in self:
+            self[name].tend()
+
+    def close(self) -> None:
+        """Close all pools; `StateKit.close` does it."""
+        for name in self:
+            self[name].close()
+
+    def after_fork(self) -> None:
+        for pool in self._pools.values():
+            pool._leave_behind()  # noqa: SLF001 - its own pools
+
+
+# -- asyncio ---------------------------------------------------------------------------------------------
+
+
+class AsyncCheckout(Generic[C]):
+    """Same as `Checkout`, for asyncio: ``async with pool.checkout() as client``."""
+
+    __slots__ = ("_code", "_dropped", "_entry", "_offset", "_pool", "_timeout")
+
+    def __init__(self, pool: AsyncPool[C], timeout: Duration | None, code: CodeType, offset: int) -> None:
+        self._pool = pool
+        self._timeout = timeout
+        self._code = code
+        self._offset = offset
+        self._dropped = False
+
+    async def __aenter__(self) -> C:
+        pool = self._pool
+        pool._on_this_loop()  # noqa: SLF001 - its own pool
+        entry = pool._ledger.take()  # noqa: SLF001
+        if entry is None:
+            entry = await pool._wait(self._timeout)  # noqa: SLF001
+        entry.holder = asyncio.current_task()
+        entry.code = self._code
+        entry.offset = self._offset
+        self._entry = entry
+        return entry.client  # type: ignore[no-any-return]
+
+    def discard(self) -> None:
+        """Same as `Checkout.discard`."""
+        self._dropped = True
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        pool, entry = self._pool, self._entry
+        if error is None and not self._dropped:
+            surplus = pool._ledger.put(entry)  # noqa: SLF001
+        else:
+            drop = self._dropped or (error is not None and pool._broken(error))  # noqa: SLF001
+            surplus = pool._ledger.put(entry, drop, True)  # noqa: FBT003, SLF001
+        if surplus:
+            await pool._perform(pool._local.retire(entry))  # noqa: SLF001
+
+
+class AsyncPool(_Pool[C, AsyncStore]):
+    """Same as `Pool`, for asyncio. Clients belong to the event loop they were opened on."""
+
+    _signal = asyncio.Event
+    _loop: asyncio.AbstractEventLoop | None = None
+
+    def checkout(self, timeout: Duration | None = None) -> AsyncCheckout[C]:
+        """Same as `Pools.checkout`, for this pool."""
+        frame = sys._getframe(1)  # noqa: SLF001 - the only cheap way to the caller
+        return AsyncCheckout(self, timeout, frame.f_code, frame.f_lasti)
+
+    async def fleet(self) -> FleetView:
+        """Same as `Pools.fleet`, for this pool."""
+        await self.tend()
+        return await self._store.run(self.viewing())
+
+    async def tend(self) -> None:
+        """Same as `Pool.tend`, for asyncio."""
+        self._on_this_loop()
+        await self._perform(self._local.tend())
+
+    async def close(self) -> None:
+        """Same as `Pool.close`, for asyncio."""
+        self._on_this_loop()
+        await self._perform(self._local.drain())
+
+    def _on_this_loop(self) -> None:
+        """Start over on another event loop (a test, a second ``asyncio.run``): sockets cannot move along."""
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            if self._loop is not None:
+                self._leave_behind()
+            self._loop, self._beating = loop, False
+
+    async def _wait(self, timeout: Duration | None) -> Entry:  # noqa: ASYNC109 - the line is ours, and fair
+        if not self._beating:
+            self._beating = True
+            self._store.pulse.every(self._beat_seconds, self.tend)
+        limit = seconds(self.config.timeout if timeout is None else timeout, "timeout", zero=True)
+        return await self._perform(self._local.checkout(limit))
+
+    async def _perform(self, steps: Steps[T]) -> T:
+        try:
+            effect = next(steps)
+            while True:
+                try:
+                    outcome = await self._do(effect)
+                except BaseException as error:  # noqa: BLE001 - the procedure decides
+                    effect = steps.throw(error)
+                else:
+                    effect = steps.send(outcome)
+        except StopIteration as stop:
+            return stop.value  # type: ignore[no-any-return]
+
+    async def _do(self, effect: Effect) -> Any:
+        match effect:
+            case Park(signal, most):
+                return await _slept(signal, most)
+            case Ask(op):
+                return await self._store.run(op)
+            case Open():
+                return await _maybe(self._open())
+            case Close(client):
+                return await _maybe(self._close(client))
+            case Ping(client):
+                return await _maybe(self._ping(client) if self._ping is not None else True)
+
+    @staticmethod
+    def _name_of(holder: Any) -> str:
+        return holder.get_name() if holder is not None else "a task"
+
+
+async def _maybe(outcome: Any) -> Any:
+    return await outcome if inspect.isawaitable(outcome) else outcome
+
+
+async def _slept(signal: asyncio.Event, most: float) -> bool:
+    try:
+        async with asyncio.timeout(most):
+            return await signal.wait()
+    except TimeoutError:
+        return False
+
+
+class AsyncPools(_Registry["AsyncPool[Any]", AsyncStore]):
+    """Same as `Pools`, for asyncio; ``open``, ``close`` and ``ping`` may be coroutine functions."""
+
+    def __init__(self, store: AsyncStore) -> None:
+        super().__init__(store)
+        on_fork(self)
+
+    def register(
+        self,
+        name: str,
+        *,
+        open: Callable[[], C | Awaitable[C]],  # noqa: A002 - the promised name
+        close: Callable[[C], object] | None = None,
+        ping: Callable[[C], object] | None = None,
+        broken: Broken | None = None,
+        **bounds: Unpack[Bounds],
+    ) -> AsyncPool[C]:
+        """Same as `Pools.register`; the callables may be coroutine functions."""
+        return self._add(name, AsyncPool(self._store, PoolConfig(name, **bounds), open, close, ping, broken))  # type: ignore[arg-type]
+
+    def checkout(self, name: str, timeout: Duration | None = None) -> AsyncCheckout[Any]:
+        """Same as `Pools.checkout`, for ``async with``."""
+        frame = sys._getframe(1)  # noqa: SLF001 - the only cheap way to the caller
+        return AsyncCheckout(self[name], timeout, frame.f_code, frame.f_lasti)
+
+    async def fleet(self, name: str) -> FleetView:
+        """Same as `Pools.fleet`, for asyncio."""
+        view: FleetView = await self[name].fleet()
+        return view
+
+    async def tend(self) -> None:
+        """Same as `Pools.tend`, for asyncio."""
+        for name in self:
+            await self[name].tend()
+
+    async def close(self) -> None:
+        """Same as `Pools.close`, for asyncio."""
+        for name in self:
+            await self[name].close()
+
+    def after_fork(self) -> None:
+        for pool in self._pools.values():
+            pool._leave_behind()  # noqa: SLF001 - its own pools

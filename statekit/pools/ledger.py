@@ -1,0 +1,453 @@
+"""The account of one pool in one process: which client is where, who waits, what may be opened.
+
+Rule 1: every change of the account happens here, under one lock, without I/O and without waiting.
+Rule 2: ``held`` counts a connection from before it is opened until after its close has returned, and never
+        passes the share.
+Rule 3: who came first is served first: nobody takes a client past those who wait.
+
+What to do next is answered as a `Verb`; `statekit.pools.local` carries it out.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from enum import StrEnum
+from types import CodeType
+from typing import Any, Protocol
+
+from statekit.pools.core import (
+    Bound,
+    Grant,
+    Holder,
+    OnOutage,
+    PoolConfig,
+    PoolStats,
+    Report,
+    call_site,
+    median,
+)
+
+__all__ = ["Entry", "Ledger", "Signal", "Verb", "Waiter"]
+
+NEVER = float("inf")
+VALID = 0.75
+"""Share of the lease after which a process trusts it no more; the rest is for closing before it runs out."""
+SHORTEST_POLL = 0.005
+LONGEST_POLL = 0.05
+
+
+class Signal(Protocol):
+    """What a waiting caller sleeps on: ``threading.Event`` or ``asyncio.Event``."""
+
+    def set(self) -> None: ...
+    def clear(self) -> None: ...
+
+
+class Verb(StrEnum):
+    """What a caller who wants a client does next."""
+
+    USE = "use"
+    PROBE = "probe"
+    RETIRE = "retire"
+    OPEN = "open"
+    REPORT = "report"
+    PARK = "park"
+    GIVE_UP = "give up"
+
+
+class Entry:
+    """One client: when it was opened, until when it is fresh, and who holds it."""
+
+    __slots__ = (
+        "client",
+        "code",
+        "expires_at",
+        "fresh_until",
+        "holder",
+        "idle_since",
+        "leaked",
+        "offset",
+        "taken_at",
+    )
+
+    def __init__(self, client: Any, now: float, expires_at: float) -> None:
+        self.client = client
+        self.expires_at = expires_at
+        self.fresh_until = 0.0
+        """Until when it may be handed out without a second look."""
+        self.idle_since = self.taken_at = now
+        self.leaked = False
+        self.holder: Any = None
+        self.code: CodeType | None = None
+        self.offset = 0
+
+
+class Waiter:
+    """One caller in line: until when, and what woke it."""
+
+    __slots__ = ("deadline", "entry", "pause", "served", "signal", "since")
+
+    def __init__(self, signal: Signal, since: float, deadline: float) -> None:
+        self.signal = signal
+        self.since = since
+        self.deadline = deadline
+        self.entry: Entry | None = None
+        self.pause = 0.0
+        self.served = False
+        """Was at the head of the line already: goes back there if what it got was no good."""
+
+
+class Ledger:
+    """One pool's account. Times are seconds of a monotonic clock, which is passed in like lock and jitter."""
+
+    def __init__(
+        self,
+        config: PoolConfig,
+        lock: AbstractContextManager[Any],
+        clock: Callable[[], float],
+        jitter: Callable[[], float],
+        *,
+        pings: bool,
+    ) -> None:
+        self.config = config
+        self.lock = lock
+        self.clock = clock
+        self.jitter = jitter
+        self._idle_limit = _or_never(config.idle)
+        self._fresh = min(self._idle_limit, float(config.ping_after) if pings else NEVER)  # type: ignore[arg-type]
+        self.idle: list[Entry] = []
+        self.busy: set[Entry] = set()
+        self.line: deque[Waiter] = deque()
+        self.opening = self.closing = 0
+        self.closed = False
+        # the share and its lease
+        self.share = config.per_process if config.fleet is None else 0
+        self.valid_until = NEVER
+        self.reported_at = -NEVER
+        self.seq = self.epoch = 0
+        self.excess = 0
+        """How many too many are open for the share: they are closed as they come back."""
+        self.grant = Grant()
+        self.reporting = False
+        self._ask_at = 0.0
+        self._poll = SHORTEST_POLL
+        self._peak = 0
+        # figures
+        self.checkouts = self.opened_total = self.closed_total = self.waited = self.timeouts = self.leaks = 0
+        self._waits: deque[float] = deque(maxlen=256)
+
+    @property
+    def held(self) -> int:
+        return len(self.idle) + len(self.busy) + self.opening + self.closing
+
+    # -- the quick way: one lock, no decision ------------------------------------------------------------
+
+    def take(self) -> Entry | None:
+        """A fresh idle client, the one used last; None if it takes more than that."""
+        now = self.clock()
+        with self.lock:
+            idle = self.idle
+            if not idle or now >= self.valid_until or now >= idle[-1].fresh_until:
+                return None
+            entry = idle.pop()
+            entry.taken_at = now
+            busy = self.busy
+            busy.add(entry)
+            self.checkouts += 1
+            if len(busy) > self._peak:  # noqa: PLR1730 - max() costs a call, here where it counts
+                self._peak = len(busy)
+            return entry
+
+    def put(self, entry: Entry, drop: bool = False, suspect: bool = False) -> bool:
+        """Take a client back; true if the caller has to close it now."""
+        now = self.clock()
+        with self.lock:
+            busy = self.busy
+            if entry not in busy:  # a fork or another event loop came between: it is not ours any more
+                return False
+            busy.remove(entry)
+            entry.holder = entry.code = None
+            entry.idle_since = now
+            entry.fresh_until = 0.0 if suspect else min(now + self._fresh, entry.expires_at)
+            if drop or self.excess > 0 or now >= entry.expires_at or self.closed:
+                self._retire()
+                return True
+            if self.line and not suspect and now < self.valid_until:
+                self._hand(entry, now)
+            else:
+                self.idle.append(entry)
+                if self.line:
+                    self.line[0].signal.set()
+            return False
+
+    # -- the other way: in line ----------------------------------------------------------------------------
+
+    def next(self, waiter: Waiter) -> Verb:
+        """What the caller does next; `waiter.entry` and `waiter.pause` say with what, and for how long."""
+        now = self.clock()
+        with self.lock:
+            if waiter.entry is not None:
+                return Verb.USE
+            if waiter not in self.line:
+                self.line.appendleft(waiter) if waiter.served else self.line.append(waiter)
+            verb = self._choose(waiter, now)
+            if verb in (Verb.USE, Verb.PROBE, Verb.RETIRE, Verb.OPEN, Verb.GIVE_UP):
+                waiter.served = True
+                self._step_out(waiter)
+            return verb
+
+    def _choose(self, waiter: Waiter, now: float) -> Verb:
+        if self.closed:
+            return Verb.GIVE_UP
+        first = self.line[0] is waiter
+        lapsed = now >= self.valid_until
+        if first and not lapsed:
+            if self.idle:
+                return self._pick(waiter, now)
+            if self.held < self.share:
+                self.opening += 1
+                return Verb.OPEN
+        may_ask = self.config.fleet is not None and (lapsed or self.held < self.config.per_process)
+        if first and may_ask and not self.reporting and now >= self._ask_at:
+            self.reporting = True
+            return Verb.REPORT
+        if now >= waiter.deadline:
+            return Verb.GIVE_UP
+        waiter.pause = waiter.deadline - now
+        if first and may_ask:
+            waiter.pause = min(
+                waiter.pause, LONGEST_POLL if self.reporting else max(self._ask_at - now, 0.001)
+            )
+        waiter.signal.clear()
+        return Verb.PARK
+
+    def _pick(self, waiter: Waiter, now: float) -> Verb:
+        waiter.entry = entry = self.idle.pop()
+        if now >= entry.expires_at or now >= entry.idle_since + self._idle_limit:
+            self.closing += 1
+            return Verb.RETIRE
+        self._lend(entry, now)
+        return Verb.USE if now < entry.fresh_until else Verb.PROBE
+
+    def _lend(self, entry: Entry, now: float) -> None:
+        entry.taken_at = now
+        self.busy.add(entry)
+        self.checkouts += 1
+        self._peak = max(self._peak, len(self.busy))
+
+    def _hand(self, entry: Entry, now: float) -> None:
+        """Give a returned client to who has waited longest."""
+        waiter = self.line[0]
+        waiter.entry = entry
+        self._lend(entry, now)
+        self._step_out(waiter)
+        waiter.signal.set()
+
+    def _step_out(self, waiter: Waiter) -> None:
+        if waiter in self.line:
+            self.line.remove(waiter)
+        if self.line:
+            self.line[0].signal.set()  # whoever is first now asks the fleet, or opens
+
+    def leave(self, waiter: Waiter) -> Entry | None:
+        """A caller goes away in the middle (cancelled, interrupted); what it was handed has to be put back."""
+        with self.lock:
+            self._step_out(waiter)
+            entry, waiter.entry = waiter.entry, None
+            return entry
+
+    def served(self, waiter: Waiter) -> None:
+        """Count how long a caller waited that got its client, or gave up."""
+        with self.lock:
+            self.waited += 1
+            self._waits.append(self.clock() - waiter.since)
+
+    # -- opening and closing -------------------------------------------------------------------------------
+
+    def opened(self, client: Any) -> Entry:
+        now = self.clock()
+        entry = Entry(client, now, now + _or_never(self.config.lifetime) * self.jitter())
+        with self.lock:
+            self.opening -= 1
+            self.opened_total += 1
+            self._lend(entry, now)
+        return entry
+
+    def failed(self) -> None:
+        """Opening did not work: the room is free for the next in line to try."""
+        with self.lock:
+            self.opening -= 1
+            self._wake()
+
+    def condemn(self, entry: Entry) -> None:
+        """A client in use turned out to be broken: the caller closes it."""
+        with self.lock:
+            self.busy.discard(entry)
+            self._retire()
+
+    def _retire(self) -> None:
+        self.closing += 1
+        self._recount()
+
+    def gone(self) -> None:
+        """A close has returned, well or not."""
+        with self.lock:
+            self.closing -= 1
+            self.closed_total += 1
+            self._recount()
+            self._wake()
+
+    def _recount(self) -> None:
+        self.excess = max(0, len(self.idle) + len(self.busy) + self.opening - self.share)
+
+    def _wake(self) -> None:
+        for waiter, _ in zip(list(self.line), range(max(1, self.share - self.held)), strict=False):
+            waiter.signal.set()
+
+    def stale(self) -> list[Entry]:
+        """Take out what has been idle or alive too long; the caller closes it."""
+        now = self.clock()
+        with self.lock:
+            old = [e for e in self.idle if now >= min(e.expires_at, e.idle_since + self._idle_limit)]
+            return self._take_out(old)
+
+    def _take_out(self, entries: list[Entry]) -> list[Entry]:
+        for entry in entries:
+            self.idle.remove(entry)
+            self._retire()
+        return entries
+
+    def close(self) -> list[Entry]:
+        """Refuse from now on; returns what the caller closes now. What is in use is closed when it returns."""
+        with self.lock:
+            self.closed = True
+            for waiter in self.line:
+                waiter.signal.set()
+            return self._take_out(list(self.idle))
+
+    # -- the share -----------------------------------------------------------------------------------------
+
+    def begin_report(self) -> bool:
+        """Whether it is time for the background to report, and nobody else is at it; true starts a report."""
+        now = self.clock()
+        with self.lock:
+            if self.config.fleet is None or self.reporting or not self.seq:
+                return False
+            busy = self.held or self.line or self.grant.share
+            every = 0.0 if busy else self.config.lease_seconds / 3
+            self.reporting = now >= self.reported_at + every
+            return self.reporting
+
+    def report(self, worker: str) -> Report:
+        """Say what is held and wanted. Until the answer the share is what is held: nothing more is opened.
+
+        While the store does not answer the share stays what the first unanswered report kept: that report may
+        have arrived, and no later one gives up anything, so a client that breaks can still be replaced.
+        """
+        with self.lock:
+            self.seq += 1
+            if self.grant.error is None:
+                self.share = min(self.share, self.held)
+            in_use = len(self.busy) + self.opening
+            want = (
+                0 if self.closed else min(max(self._peak, in_use) + len(self.line), self.config.per_process)
+            )
+            self._peak = in_use
+            self.reported_at = self.clock()
+            keep = max(self.held, self.share)
+            return Report(worker, self.seq, self.epoch, keep, in_use, len(self.line), want)
+
+    def absorb(self, grant: Grant) -> list[Entry]:
+        """Take the answer in; returns the idle clients it costs, for the caller to close and report again."""
+        now = self.clock()
+        with self.lock:
+            self.grant = grant
+            if grant.error is not None:
+                self._unanswered(now)
+            else:
+                self.epoch = grant.epoch
+                self.share = grant.share - grant.surplus
+                self.valid_until = self.reported_at + self.config.lease_seconds * VALID
+            self._pace(now)
+            self._recount()
+            self._wake()
+            return self._take_out(self.idle[: self.excess])
+
+    def _unanswered(self, now: float) -> None:
+        if self.config.on_outage is OnOutage.KEEP:
+            self.valid_until = now + self.config.tick * 2
+        elif now >= self.valid_until:
+            self.share = 0
+
+    def _pace(self, now: float) -> None:
+        """Callers without a client make the process ask again, soon at first, then every 50 ms."""
+        grown = self.share > self.held
+        self._poll = SHORTEST_POLL if grown or not self.line else min(self._poll * 2, LONGEST_POLL)
+        self._ask_at = now if grown else now + self._poll * self.jitter()
+
+    def end_report(self) -> None:
+        with self.lock:
+            self.reporting = False
+            if self.line:
+                self.line[0].signal.set()
+
+    # -- telling -------------------------------------------------------------------------------------------
+
+    def bound(self) -> Bound:
+        """What keeps callers waiting."""
+        if self.closed:
+            return Bound.CLOSED
+        if self.config.fleet is None or self.held >= self.config.per_process:
+            return Bound.PROCESS
+        return Bound.STORE if self.grant.error is not None else Bound.FLEET
+
+    def holders(self, name_of: Callable[[Any], str]) -> tuple[Holder, ...]:
+        """Who holds what, the longest first."""
+        now = self.clock()
+        with self.lock:
+            taken = sorted(
+                ((e.taken_at, e.holder, e.code, e.offset) for e in self.busy), key=lambda row: row[0]
+            )
+        return tuple(
+            Holder(name_of(who), now - at, call_site(code, offset)) for at, who, code, offset in taken
+        )
+
+    def leaking(self, name_of: Callable[[Any], str]) -> list[Holder]:
+        """Who has newly held a client for longer than ``leak_after``."""
+        now, limit = self.clock(), _or_never(self.config.leak_after)
+        with self.lock:
+            late = [e for e in self.busy if now - e.taken_at > limit and not e.leaked]
+            for entry in late:
+                entry.leaked = True
+            self.leaks += len(late)
+        return [Holder(name_of(e.holder), now - e.taken_at, call_site(e.code, e.offset)) for e in late]
+
+    def stats(self, name_of: Callable[[Any], str]) -> PoolStats:
+        holders = self.holders(name_of)
+        with self.lock:
+            waits = list(self._waits)
+            return PoolStats(
+                name=self.config.name,
+                per_process=self.config.per_process,
+                share=self.share,
+                open=self.held,
+                in_use=len(self.busy),
+                idle=len(self.idle),
+                waiting=len(self.line),
+                opened_total=self.opened_total,
+                closed_total=self.closed_total,
+                checkouts_total=self.checkouts,
+                waited_total=self.waited,
+                timeouts_total=self.timeouts,
+                leaks_total=self.leaks,
+                wait_p50=median(waits),
+                wait_max=max(waits, default=0.0),
+                degraded=self.grant.error is not None,
+                holders=holders,
+            )
+
+
+def _or_never(limit: Any) -> float:
+    return NEVER if limit is None else float(limit)
