@@ -47,6 +47,8 @@ class Server:
     program: Path
     options: tuple[str, ...] = ()
     port: int = 0
+    config: bool = False
+    """Whether all options stand in the file ``conf`` of its folder, as a sentinel wants it."""
     folder: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="skt-")))
 
     def __post_init__(self) -> None:
@@ -60,7 +62,10 @@ class Server:
 
     def start(self) -> Server:
         where = ["--port", str(self.port), "--bind", "127.0.0.1", "--unixsocket", str(self.socket)]
-        rest = ["--dir", str(self.folder), "--logfile", str(self.folder / "log"), "--save", "", *self.options]
+        if self.config:
+            where = [str(self.folder / "conf")]
+        rest = ["--dir", str(self.folder), "--logfile", str(self.folder / "log"), *self.options]
+        rest += [] if self.config else ["--save", ""]
         self._shell = subprocess.Popen(
             ["sh", "-c", WATCH, "sh", str(self.program), *where, *rest],
             stdin=subprocess.PIPE,

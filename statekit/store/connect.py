@@ -184,7 +184,8 @@ def _watched(address: Address, options: dict[str, Any], sentinel: Any, timeout: 
         if name.startswith("sentinel_")
     }
     tls = {"ssl": True} if address.tls else {}
-    asking = {"socket_timeout": timeout, "socket_connect_timeout": timeout, **tls, **named}
+    times = {"socket_timeout": timeout, "socket_connect_timeout": timeout, "retry": options["retry"]}
+    asking = {**times, **tls, **named}
     watch = sentinel(address.hosts, sentinel_kwargs=asking)
     return watch.master_for(address.path, max_connections=2**16, **tls, **options)
 
