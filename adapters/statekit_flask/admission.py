@@ -25,7 +25,6 @@ from statekit_flask.visit import Visit, visit
 __all__ = ["Admission"]
 
 FORGET = 8
-EXEMPT = frozenset({"static", "statekit_health", "statekit_ready"})
 
 
 class Admission:
@@ -75,7 +74,7 @@ class Admission:
         return response
 
     def _rules(self) -> Iterator[Rule]:
-        if request.endpoint in EXEMPT:
+        if request.endpoint == "static":
             return
         sources = [*map(marks, views(self._app)), *blueprint_marks(self._app)]
         if not any(source.exempt for source in sources):
@@ -102,10 +101,7 @@ class Admission:
         for decision in current.decisions:
             for name, value in decision.headers("ietf").items():
                 fields.setdefault(name, []).append(value)
-        for (
-            name,
-            values,
-        ) in fields.items():  # a list of RFC 9651 may be told in parts; Retry-After is one number
+        for name, values in fields.items():  # lists of RFC 9651 may be joined; Retry-After is one number
             yield name, max(values, key=int) if name == "Retry-After" else ", ".join(values)
 
 

@@ -17,15 +17,17 @@ from statekit import StateKit
 from statekit.errors import StoreError
 from statekit_flask.problems import problem
 
-__all__ = ["add_health"]
+__all__ = ["PROBES", "add_health"]
 
 Draining = Callable[[], bool]
+PROBES = frozenset({"statekit_health", "statekit_ready"})
+"""The endpoints; no limit, no tenant and no session concerns them."""
 
 
 def add_health(
     app: Flask, kit: StateKit, health: str | None, ready: str | None, draining: Draining | None
 ) -> None:
-    """Register the two views, under the endpoints ``statekit_health`` and ``statekit_ready``."""
+    """Register the two views."""
     if health:
         app.add_url_rule(health, "statekit_health", _alive, methods=["GET"])
     if ready:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from http import HTTPStatus
+from math import ceil
 from typing import Any, ClassVar
 
 from flask import Response
@@ -37,12 +38,14 @@ class _Refusal(LimitExceeded):
 
     def get_response(self, *_args: Any, **_kwargs: Any) -> Response:
         """The answer when the app has no handler of its own; the headers are added to every answer."""
+        wait = self.decision.retry_after
         named = [state.policy for state in self.decision.limits if state.refused]
         return problem(
             self.http_status,
             self.title,
             _advice(self.decision),
             type_=self.type_,
+            retry_after=None if wait is None else max(1, ceil(wait)),
             extra={"violated-policies": named},
         )
 
@@ -117,4 +120,4 @@ def turn_into(response: Response, other: Response) -> None:
 def _advice(decision: Decision) -> str:
     if decision.retry_after is None:
         return "This request can never pass the limit."
-    return f"Try again in {max(1, -(-decision.retry_after // 1)):.0f} s."
+    return f"Try again in {max(1, ceil(decision.retry_after))} s."

@@ -238,7 +238,7 @@ class StatekitSessionInterface(SessionInterface):
         if outcome.sends_cookie or kept:
             policy = self._aged(app, session)
             response.headers.add("Set-Cookie", policy.header(session.opened.id, **_seen(request)))
-            response.headers.setdefault("Cache-Control", 'no-cache="Set-Cookie"')
+            response.headers["Cache-Control"] = "no-store"  # a cache that kept it would give the session away
         elif outcome.drops_cookie:
             response.headers.add("Set-Cookie", self.policy(app).removal(**_seen(request)))
 

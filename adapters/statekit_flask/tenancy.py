@@ -55,8 +55,8 @@ class Tenancy:
 
     def _close(self, _error: BaseException | None = None) -> None:
         current = visit()
-        scope, current.scope = current.scope, None
-        if scope is not None:
+        if current.scope is not None and current.home is g._get_current_object():  # type: ignore[attr-defined] # noqa: SLF001
+            scope, current.scope = current.scope, None
             scope.__exit__(None, None, None)
 
 

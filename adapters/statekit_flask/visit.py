@@ -25,9 +25,11 @@ _ENVIRON = "statekit.visit"
 class Visit:
     """One request: its session, the decisions about it, its tenant."""
 
-    __slots__ = ("decided", "decisions", "scope", "session", "tenant")
+    __slots__ = ("decided", "decisions", "home", "scope", "session", "tenant")
 
-    def __init__(self) -> None:
+    def __init__(self, home: object) -> None:
+        self.home = home
+        """The ``g`` it belongs to: a thread with a copy of the request's context has another."""
         self.session: FlaskSession | None = None
         self.decisions: list[Decision] = []
         self.decided: set[Rule] = set()
@@ -44,8 +46,7 @@ def visit() -> Visit:
     """The current request's visit, begun if need be."""
     found: Visit | None = request.environ.get(_ENVIRON)
     if found is None:
-        found = request.environ[_ENVIRON] = Visit()
-    g.statekit = found
+        found = g.statekit = request.environ[_ENVIRON] = Visit(g._get_current_object())  # type: ignore[attr-defined] # noqa: SLF001
     return found
 
 

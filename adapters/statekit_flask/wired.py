@@ -6,13 +6,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from flask import Flask
+from flask import Flask, current_app, request
+from flask.typing import ResponseReturnValue
 
 from statekit import Sessions, StateKit
 from statekit.errors import StatekitError
 from statekit_flask.admission import Admission
 from statekit_flask.flags import Actor, BoundFlags
-from statekit_flask.health import add_health
+from statekit_flask.health import PROBES, add_health
 from statekit_flask.problems import answer
 from statekit_flask.rules import Rule
 from statekit_flask.session import StatekitSessionInterface
@@ -63,10 +64,13 @@ class Wired:
         if self._tenancy is not None:
             self._tenancy.attach(app)
 
-    def _begin(self) -> None:
+    def _begin(self) -> ResponseReturnValue | None:
+        if request.endpoint in PROBES:  # answered here: what the app does before its views is not for probes
+            return current_app.view_functions[request.endpoint]()  # type: ignore[no-any-return]
         if self._tenancy is not None:
             self._tenancy.open()
         self.admission.admit()
+        return None
 
     def _in_templates(self) -> dict[str, Any]:
         tenant = self._tenancy.current() if self._tenancy is not None else None
