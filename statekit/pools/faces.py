@@ -4,168 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import random
 import sys
 import threading
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable
 from threading import get_ident
-from time import monotonic
-from types import CodeType, MappingProxyType, TracebackType
-from typing import Any, Generic, TypedDict, TypeVar, Unpack
+from types import CodeType, TracebackType
+from typing import Any, Generic, TypeVar, Unpack
 
-from statekit.errors import UnknownPool, UsageError
-from statekit.pools.core import FleetView, PoolConfig, PoolStats, viewing
-from statekit.pools.ledger import Entry, Ledger
-from statekit.pools.local import Ask, Close, Effect, LocalPool, Open, Park, Ping, Steps
-from statekit.store.durations import Duration, seconds
+from statekit.pools.base import BasePool, BaseRegistry, Bounds, Broken
+from statekit.pools.core import FleetView, PoolConfig
+from statekit.pools.ledger import Entry
+from statekit.pools.local import Ask, Close, Effect, Open, Park, Ping, Steps
+from statekit.store.durations import Duration
 from statekit.store.fork import on_fork
-from statekit.store.keys import encoded
-from statekit.store.op import Op
 from statekit.store.store import AsyncStore, Store
 
-__all__ = ["AsyncCheckout", "AsyncPool", "AsyncPools", "Bounds", "Checkout", "Pool", "Pools"]
+__all__ = ["AsyncCheckout", "AsyncPool", "AsyncPools", "Checkout", "Pool", "Pools"]
 
 C = TypeVar("C")
 T = TypeVar("T")
-S = TypeVar("S", Store, AsyncStore)
-P = TypeVar("P", "Pool[Any]", "AsyncPool[Any]")
-Broken = Callable[[BaseException], bool]
-
-
-class Bounds(TypedDict, total=False):
-    """What `register` takes beside the callables; the meaning is that of `PoolConfig`'s fields."""
-
-    per_process: int
-    fleet: int | None
-    timeout: Duration
-    idle: Duration | None
-    lifetime: Duration | None
-    ping_after: Duration
-    leak_after: Duration | None
-    lease: Duration
-    on_outage: str
-
-
-class _Pool(Generic[C, S]):
-    """What both colours of a pool share."""
-
-    _signal: Callable[[], Any]
-
-    def __init__(
-        self,
-        store: S,
-        config: PoolConfig,
-        open: Callable[[], Any],  # noqa: A002 - the promised name
-        close: Callable[[C], Any] | None,
-        ping: Callable[[C], Any] | None,
-        broken: Broken | None,
-    ) -> None:
-        self.config = config
-        self._store: S = store
-        self._open, self._close, self._ping = open, close or _close_itself, ping
-        self._broken = broken or _cut_off
-        self._key = store.keys.of("pool", encoded(config.name, "pool name"))
-        self._left: list[Ledger] = []
-        self._beating = False
-        self._begin()
-
-    def _begin(self) -> None:
-        self._ledger = Ledger(self.config, threading.Lock(), monotonic, _jitter, pings=self._ping is not None)
-        self._local = LocalPool(
-            self._ledger,
-            self._key,
-            lambda: self._store.worker,
-            self._store.now,
-            self._signal,
-            self._name_of,
-            self._store.hooks.emit,
-        )
-
-    def _leave_behind(self) -> None:
-        """Forget all clients without closing them: they belong to the parent process, or to another loop.
-
-        They are kept, unused: dropping the last reference would let some clients say goodbye to the server
-        over a socket the parent still uses.
-        """
-        self._left.append(self._ledger)
-        self._begin()
-
-    @staticmethod
-    def _name_of(holder: Any) -> str:
-        raise NotImplementedError
-
-    def stats(self) -> PoolStats:
-        """This process's view of the pool, now; local, no I/O."""
-        return self._ledger.stats(self._name_of)
-
-    def viewing(self) -> Op[FleetView]:
-        """The operation of `fleet`, without this process's own report before it."""
-        return viewing(self._key, self.config, self._store.now())
-
-    @property
-    def _beat_seconds(self) -> float:
-        if self.config.fleet is not None:
-            return self.config.tick
-        limits = (self.config.idle, self.config.lifetime, self.config.leak_after)
-        return max(0.1, min(5.0, *(float(limit) / 4 for limit in limits if limit is not None)))  # type: ignore[arg-type]
-
-
-def _close_itself(client: Any) -> Any:
-    """Close a client that knows how; one that does not is let go."""
-    close = getattr(client, "aclose", None) or getattr(client, "close", None)
-    return close() if close is not None else None
-
-
-def _cut_off(error: BaseException) -> bool:
-    """Whether an error leaves a connection unusable: the peer is gone, or an exchange was cut in the middle."""
-    return isinstance(error, ConnectionError | EOFError) or not isinstance(error, Exception)
-
-
-def _jitter() -> float:
-    return random.uniform(0.9, 1.0)  # noqa: S311 - spreads renewals, keeps no secret
-
-
-class _Registry(Generic[P, S]):
-    """What both colours of the registry share: pools by name."""
-
-    def __init__(self, store: S) -> None:
-        self._store: S = store
-        self._pools: dict[str, P] = {}
-
-    def __getitem__(self, name: str) -> P:
-        """The pool registered under a name. Raises `UnknownPool`."""
-        try:
-            return self._pools[name]
-        except KeyError:
-            known = ", ".join(map(repr, sorted(self._pools))) or "none"
-            raise UnknownPool(
-                f"no pool {name!r} is registered (known: {known}); call pools.register({name!r}, open=…) first"
-            ) from None
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(sorted(self._pools))
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._pools
-
-    def __len__(self) -> int:
-        return len(self._pools)
-
-    def stats(self) -> Mapping[str, PoolStats]:
-        """This process's view of each pool, by name; local, no I/O."""
-        return MappingProxyType({name: self._pools[name].stats() for name in self})
-
-    def viewing(self, name: str) -> Op[FleetView]:
-        """The operation of `fleet`, to share a round trip with others; without this process's own report."""
-        return self[name].viewing()
-
-    def _add(self, name: str, pool: P) -> P:
-        if name in self._pools:
-            raise UsageError(
-                f"pool {name!r} is registered already: register it once, where the app is set up"
-            )
-        self._pools[name] = pool
-        return pool
 
 
 # -- blocking --------------------------------------------------------------------------------------------
@@ -205,13 +62,12 @@ class Checkout(Generic[C]):
         if error is None and not self._dropped:
             surplus = pool._ledger.put(entry)  # noqa: SLF001
         else:
-            drop = self._dropped or (error is not None and pool._broken(error))  # noqa: SLF001
-            surplus = pool._ledger.put(entry, drop, True)  # noqa: FBT003, SLF001
+            surplus = pool._came_back(entry, error, dropped=self._dropped)  # noqa: SLF001
         if surplus:
             pool._perform(pool._local.retire(entry))  # noqa: SLF001
 
 
-class Pool(_Pool[C, Store]):
+class Pool(BasePool[C, Store]):
     """One pool of a blocking kit; what `Pools.register` returns, typed by what ``open`` returns."""
 
     _signal = threading.Event
@@ -238,8 +94,7 @@ class Pool(_Pool[C, Store]):
         if not self._beating:
             self._beating = True
             self._store.pulse.every(self._beat_seconds, self.tend)
-        limit = seconds(self.config.timeout if timeout is None else timeout, "timeout", zero=True)
-        return self._perform(self._local.checkout(limit))
+        return self._perform(self._local.checkout(self._seconds(timeout)))
 
     def _perform(self, steps: Steps[T]) -> T:
         try:
@@ -273,7 +128,7 @@ class Pool(_Pool[C, Store]):
         return names.get(holder, f"thread {holder} (ended)" if holder else "a thread")
 
 
-class Pools(_Registry["Pool[Any]", Store]):
+class Pools(BaseRegistry["Pool[Any]", Store]):
     """Clients of third parties, shared by the threads of a process and bounded for the whole fleet.
 
     >>> from statekit import StateKit
@@ -392,13 +247,12 @@ class AsyncCheckout(Generic[C]):
         if error is None and not self._dropped:
             surplus = pool._ledger.put(entry)  # noqa: SLF001
         else:
-            drop = self._dropped or (error is not None and pool._broken(error))  # noqa: SLF001
-            surplus = pool._ledger.put(entry, drop, True)  # noqa: FBT003, SLF001
+            surplus = pool._came_back(entry, error, dropped=self._dropped)  # noqa: SLF001
         if surplus:
             await pool._perform(pool._local.retire(entry))  # noqa: SLF001
 
 
-class AsyncPool(_Pool[C, AsyncStore]):
+class AsyncPool(BasePool[C, AsyncStore]):
     """Same as `Pool`, for asyncio. Clients belong to the event loop they were opened on."""
 
     _signal = asyncio.Event
@@ -436,8 +290,7 @@ class AsyncPool(_Pool[C, AsyncStore]):
         if not self._beating:
             self._beating = True
             self._store.pulse.every(self._beat_seconds, self.tend)
-        limit = seconds(self.config.timeout if timeout is None else timeout, "timeout", zero=True)
-        return await self._perform(self._local.checkout(limit))
+        return await self._perform(self._local.checkout(self._seconds(timeout)))
 
     async def _perform(self, steps: Steps[T]) -> T:
         try:
@@ -482,7 +335,7 @@ async def _slept(signal: asyncio.Event, most: float) -> bool:
         return False
 
 
-class AsyncPools(_Registry["AsyncPool[Any]", AsyncStore]):
+class AsyncPools(BaseRegistry["AsyncPool[Any]", AsyncStore]):
     """Same as `Pools`, for asyncio; ``open``, ``close`` and ``ping`` may be coroutine functions."""
 
     def __init__(self, store: AsyncStore) -> None:

@@ -17,25 +17,10 @@ from enum import StrEnum
 from types import CodeType
 from typing import Any, Protocol
 
-from statekit.pools.core import (
-    Bound,
-    Grant,
-    Holder,
-    OnOutage,
-    PoolConfig,
-    PoolStats,
-    Report,
-    call_site,
-    median,
-)
+from statekit.pools.core import Bound, Grant, Holder, PoolConfig, PoolStats, Report, call_site, median
+from statekit.pools.share import NEVER, Share
 
 __all__ = ["Entry", "Ledger", "Signal", "Verb", "Waiter"]
-
-NEVER = float("inf")
-VALID = 0.75
-"""Share of the lease after which a process trusts it no more; the rest is for closing before it runs out."""
-SHORTEST_POLL = 0.005
-LONGEST_POLL = 0.05
 
 
 class Signal(Protocol):
@@ -122,17 +107,9 @@ class Ledger:
         self.line: deque[Waiter] = deque()
         self.opening = self.closing = 0
         self.closed = False
-        # the share and its lease
-        self.share = config.per_process if config.fleet is None else 0
-        self.valid_until = NEVER
-        self.reported_at = -NEVER
-        self.seq = self.epoch = 0
+        self.share = Share(config, jitter)
         self.excess = 0
         """How many too many are open for the share: they are closed as they come back."""
-        self.grant = Grant()
-        self.reporting = False
-        self._ask_at = 0.0
-        self._poll = SHORTEST_POLL
         self._peak = 0
         # figures
         self.checkouts = self.opened_total = self.closed_total = self.waited = self.timeouts = self.leaks = 0
@@ -149,7 +126,7 @@ class Ledger:
         now = self.clock()
         with self.lock:
             idle = self.idle
-            if not idle or now >= self.valid_until or now >= idle[-1].fresh_until:
+            if not idle or now >= self.share.valid_until or now >= idle[-1].fresh_until:
                 return None
             entry = idle.pop()
             entry.taken_at = now
@@ -174,7 +151,7 @@ class Ledger:
             if drop or self.excess > 0 or now >= entry.expires_at or self.closed:
                 self._retire()
                 return True
-            if self.line and not suspect and now < self.valid_until:
+            if self.line and not suspect and now < self.share.valid_until:
                 self._hand(entry, now)
             else:
                 self.idle.append(entry)
@@ -202,24 +179,20 @@ class Ledger:
         if self.closed:
             return Verb.GIVE_UP
         first = self.line[0] is waiter
-        lapsed = now >= self.valid_until
-        if first and not lapsed:
+        if first and now < self.share.valid_until:
             if self.idle:
                 return self._pick(waiter, now)
-            if self.held < self.share:
+            if self.held < self.share.size:
                 self.opening += 1
                 return Verb.OPEN
-        may_ask = self.config.fleet is not None and (lapsed or self.held < self.config.per_process)
-        if first and may_ask and not self.reporting and now >= self._ask_at:
-            self.reporting = True
+        may_grow = first and self.share.may_grow(self.held, now)
+        if may_grow and self.share.begin_asking(now):
             return Verb.REPORT
         if now >= waiter.deadline:
             return Verb.GIVE_UP
         waiter.pause = waiter.deadline - now
-        if first and may_ask:
-            waiter.pause = min(
-                waiter.pause, LONGEST_POLL if self.reporting else max(self._ask_at - now, 0.001)
-            )
+        if may_grow:
+            waiter.pause = min(waiter.pause, self.share.pause(now))
         waiter.signal.clear()
         return Verb.PARK
 
@@ -300,10 +273,10 @@ class Ledger:
             self._wake()
 
     def _recount(self) -> None:
-        self.excess = max(0, len(self.idle) + len(self.busy) + self.opening - self.share)
+        self.excess = max(0, len(self.idle) + len(self.busy) + self.opening - self.share.size)
 
     def _wake(self) -> None:
-        for waiter, _ in zip(list(self.line), range(max(1, self.share - self.held)), strict=False):
+        for waiter, _ in zip(list(self.line), range(max(1, self.share.size - self.held)), strict=False):
             waiter.signal.set()
 
     def stale(self) -> list[Entry]:
@@ -333,63 +306,30 @@ class Ledger:
         """Whether it is time for the background to report, and nobody else is at it; true starts a report."""
         now = self.clock()
         with self.lock:
-            if self.config.fleet is None or self.reporting or not self.seq:
-                return False
-            busy = self.held or self.line or self.grant.share
-            every = 0.0 if busy else self.config.lease_seconds / 3
-            self.reporting = now >= self.reported_at + every
-            return self.reporting
+            return self.share.begin_renewing(now, busy=bool(self.held or self.line))
 
     def report(self, worker: str) -> Report:
-        """Say what is held and wanted. Until the answer the share is what is held: nothing more is opened.
-
-        While the store does not answer the share stays what the first unanswered report kept: that report may
-        have arrived, and no later one gives up anything, so a client that breaks can still be replaced.
-        """
+        """What to tell the fleet. What is wanted counts the most clients in use since the last report."""
+        now = self.clock()
         with self.lock:
-            self.seq += 1
-            if self.grant.error is None:
-                self.share = min(self.share, self.held)
-            in_use = len(self.busy) + self.opening
-            want = (
-                0 if self.closed else min(max(self._peak, in_use) + len(self.line), self.config.per_process)
-            )
+            in_use, waiting = len(self.busy) + self.opening, len(self.line)
+            want = min(max(self._peak, in_use) + waiting, self.config.per_process)
             self._peak = in_use
-            self.reported_at = self.clock()
-            keep = max(self.held, self.share)
-            return Report(worker, self.seq, self.epoch, keep, in_use, len(self.line), want)
+            return self.share.report(worker, now, self.held, in_use, waiting, 0 if self.closed else want)
 
     def absorb(self, grant: Grant) -> list[Entry]:
         """Take the answer in; returns the idle clients it costs, for the caller to close and report again."""
         now = self.clock()
         with self.lock:
-            self.grant = grant
-            if grant.error is not None:
-                self._unanswered(now)
-            else:
-                self.epoch = grant.epoch
-                self.share = grant.share - grant.surplus
-                self.valid_until = self.reported_at + self.config.lease_seconds * VALID
-            self._pace(now)
+            self.share.absorb(grant, now)
+            self.share.pace(now, grown=self.share.size > self.held, awaited=bool(self.line))
             self._recount()
             self._wake()
             return self._take_out(self.idle[: self.excess])
 
-    def _unanswered(self, now: float) -> None:
-        if self.config.on_outage is OnOutage.KEEP:
-            self.valid_until = now + self.config.tick * 2
-        elif now >= self.valid_until:
-            self.share = 0
-
-    def _pace(self, now: float) -> None:
-        """Callers without a client make the process ask again, soon at first, then every 50 ms."""
-        grown = self.share > self.held
-        self._poll = SHORTEST_POLL if grown or not self.line else min(self._poll * 2, LONGEST_POLL)
-        self._ask_at = now if grown else now + self._poll * self.jitter()
-
     def end_report(self) -> None:
         with self.lock:
-            self.reporting = False
+            self.share.reporting = False
             if self.line:
                 self.line[0].signal.set()
 
@@ -401,7 +341,7 @@ class Ledger:
             return Bound.CLOSED
         if self.config.fleet is None or self.held >= self.config.per_process:
             return Bound.PROCESS
-        return Bound.STORE if self.grant.error is not None else Bound.FLEET
+        return Bound.STORE if self.share.grant.error is not None else Bound.FLEET
 
     def holders(self, name_of: Callable[[Any], str]) -> tuple[Holder, ...]:
         """Who holds what, the longest first."""
@@ -431,7 +371,7 @@ class Ledger:
             return PoolStats(
                 name=self.config.name,
                 per_process=self.config.per_process,
-                share=self.share,
+                share=self.share.size,
                 open=self.held,
                 in_use=len(self.busy),
                 idle=len(self.idle),
@@ -444,7 +384,7 @@ class Ledger:
                 leaks_total=self.leaks,
                 wait_p50=median(waits),
                 wait_max=max(waits, default=0.0),
-                degraded=self.grant.error is not None,
+                degraded=self.share.grant.error is not None,
                 holders=holders,
             )
 

@@ -173,7 +173,7 @@ class LocalPool:
             while True:
                 report = self.ledger.report(self._worker())
                 grant: Grant = yield Ask(renewing(self._key, self.config, report, self._now()))
-                if grant.error is not None and self.ledger.grant.error is None:
+                if grant.error is not None and self.ledger.share.grant.error is None:
                     self._tell(Degraded("pools", self.config.name, grant.error))
                 shed = self.ledger.absorb(grant)
                 if not shed:
@@ -193,28 +193,28 @@ class LocalPool:
     def drain(self) -> Steps[None]:
         """Close what is idle and leave the fleet; what is in use keeps its part of the share for one lease."""
         yield from self._close_all(self.ledger.close())
-        if self.config.fleet is None or not self.ledger.seq:
+        if self.config.fleet is None or not self.ledger.share.seq:
             return
         if self.ledger.held:
             if self.ledger.begin_report():
                 yield from self._report()
         else:
-            self.ledger.seq += 1
-            yield Ask(releasing(self._key, self._worker(), self.ledger.seq))
+            self.ledger.share.seq += 1
+            yield Ask(releasing(self._key, self._worker(), self.ledger.share.seq))
 
     def _exhausted(self, waiter: Waiter) -> PoolExhausted:
         self.ledger.served(waiter)
         self.ledger.timeouts += 1
-        bound, config, grant = self.ledger.bound(), self.config, self.ledger.grant
+        bound, config, grant = self.ledger.bound(), self.config, self.ledger.share.grant
         holders = self.ledger.holders(self._name_of)
         reason = {
             Bound.CLOSED: "the pool has been closed; check out before kit.close()",
             Bound.PROCESS: f"this process's own cap of per_process={config.per_process} is reached; "
             "return clients sooner or raise it",
-            Bound.FLEET: f"the fleet's budget of {grant.budget} is the limit: this process has {self.ledger.share}, "
+            Bound.FLEET: f"the fleet's budget of {grant.budget} is the limit: this process has {self.ledger.share.size}, "
             f"{grant.processes - 1} others have {grant.taken}; see pools.fleet({config.name!r})",
             Bound.STORE: f"the store could not be asked for a share of the fleet's budget ({grant.error}); "
-            f"this process keeps the {self.ledger.share} it had",
+            f"this process keeps the {self.ledger.share.size} it had",
         }[bound]
         waited = self.ledger.clock() - waiter.since
         held = "; ".join(map(str, holders)) or "nobody in this process"
