@@ -131,11 +131,14 @@ local function rebuild(log, body)
   call('SET', log.key, header(log) .. body .. pad, 'PX', log.ttl)
 end
 
--- Write every word anew: other widths of its halves, or a clock that was set back.
-local function recode(log, bits, shift, back)
-  local old = words(log, log.n)
-  local fresh = { bits = bits, shift = shift }
-  local scale = 2 ^ (log.shift - shift)
+-- Write every word anew: other widths of its halves, or a clock that was set back. Units that no width could
+-- hold beside such a window count as the most it holds: more than the limits, which are narrower, allow.
+local function recode(log, spec, back)
+  local old, bits, shift = words(log, log.n), spec.bits, spec.shift
+  local _, first = unword(log, old, 1)
+  local live, span = (log.total - first) % 2 ^ log.bits, ceil(spec.longest.window / 2 ^ shift)
+  while 2 ^ bits <= live and bits < 32 and 2 ^ (63 - bits) >= span do bits = bits + 1 end
+  local fresh, scale = { bits = bits }, 2 ^ (log.shift - shift)
   local body, most = {}, 2 ^ bits - 1
   for p = 1, log.n do
     local tick, units = unword(log, old, 8 * p - 7)
@@ -164,9 +167,9 @@ local function load(key, spec)
   local narrow = 2 ^ (64 - log.bits) < span or 2 ^ log.bits <= spec.highest
   log.ttl = lifetime(spec.longest.window + max(0, min(ahead, span)) * tick)
   if ahead > span then
-    recode(log, spec.bits, spec.shift, ahead)  -- the clock was set back for good: entries keep their ages
+    recode(log, spec, ahead)  -- the clock was set back for good: entries keep their ages
   elseif narrow or log.shift ~= spec.shift then
-    recode(log, spec.bits, spec.shift, 0)
+    recode(log, spec, 0)
   end
   return log
 end
@@ -327,7 +330,7 @@ local function open_gcra(row, window, count)
   if row and row[3] > now and row[3] - now <= window then
     at, debt = row[3], row[4]
   elseif row then
-    debt = max(0, row[4] - max(0, min(now - row[3], 2 * window)) * grains)
+    debt = max(0, row[4] - max(0, now - row[3]) * grains)
   end
   local state = { used = ceil(debt / emission), moved = row and row[3] - now > window }
   function state.wait(target)

@@ -92,6 +92,7 @@ class Moment:
 class Log:
     """Hits in order: when, and the units charged up to and with each. The oldest `first` are dead."""
 
+    bits: int
     shift: int
     ticks: list[int] = field(default_factory=list)
     totals: list[int] = field(default_factory=list)
@@ -106,18 +107,26 @@ class Log:
     def total(self) -> int:
         return self.totals[-1] if self.totals else self.gone
 
-    def recode(self, shift: int, back: int) -> None:
-        scale = 1 << self.shift
-        self.ticks = [ceil_div((tick - back) * scale, 1 << shift) for tick in self.ticks]
-        self.shift = shift
+    def recode(self, spec: Spec, back: int) -> None:
+        self.drop(self.first)
+        scale, span = 1 << self.shift, ceil_div(spec.longest, 1 << spec.shift)
+        self.bits, self.shift = spec.bits, spec.shift
+        while 1 << self.bits <= self.total - self.gone and self.bits < 32 and 1 << (63 - self.bits) >= span:
+            self.bits += 1
+        most = (1 << self.bits) - 1
+        self.ticks = [ceil_div((tick - back) * scale, 1 << self.shift) for tick in self.ticks]
+        self.gone, *self.totals = [-min(self.total - one, most) for one in (self.gone, *self.totals)]
 
     def forget(self, first: int) -> None:
-        """Drop entries for good once half of what is held is dead."""
+        """Hold the oldest to be dead; drop them once they are half of what is kept."""
         self.first = first
         if first * 2 > len(self.ticks):
-            self.gone = self.before(first)
-            del self.ticks[:first], self.totals[:first]
-            self.first = 0
+            self.drop(first)
+
+    def drop(self, first: int) -> None:
+        self.gone = self.before(first)
+        del self.ticks[:first], self.totals[:first]
+        self.first = 0
 
 
 class LogState:
@@ -143,7 +152,7 @@ class HeldLog:
 
     def __init__(self, moment: Moment, key: str, spec: Spec) -> None:
         self.moment, self.key, self.spec = moment, key, spec
-        self.log: Log = moment.data.get(key) or Log(spec.shift)
+        self.log: Log = moment.data.get(key) or Log(spec.bits, spec.shift)
         self.tick = self._settle()
         windows = [ceil_div(span.window, 1 << self.log.shift) for span in spec.spans]
         self.states = [LogState(self, window) for window in windows]
@@ -153,8 +162,9 @@ class HeldLog:
         log, spec = self.log, self.spec
         here, span = ceil_div(self.moment.now, 1 << log.shift), ceil_div(spec.longest, 1 << log.shift)
         ahead = log.ticks[-1] - here if log.ticks else 0
-        if ahead > span or log.shift != spec.shift:
-            log.recode(spec.shift, ahead if ahead > span else 0)
+        narrow = 1 << (64 - log.bits) < span or 1 << log.bits <= max(one.count for one in spec.spans)
+        if log.ticks and (ahead > span or narrow or log.shift != spec.shift):
+            log.recode(spec, ahead if ahead > span else 0)
             self._keep()
         here = ceil_div(self.moment.now, 1 << log.shift)
         return max(here, log.ticks[-1]) if log.ticks else here
