@@ -1,0 +1,142 @@
+"""Forks: a child goes on with the kit its parent had, and neither reads the other's replies."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import threading
+import time
+import traceback
+from collections.abc import Callable
+
+from statekit.kit import AsyncStateKit, StateKit
+from statekit.store.op import command
+from tests.conftest import PATIENT
+from tests.servers import wait_until
+
+ROUNDS = 200
+
+
+def in_child(work: Callable[[], object]) -> int:
+    """Fork, run, and end without pytest's clean-up; returns the child's pid."""
+    pid = os.fork()
+    if pid:
+        return pid
+    status = 1
+    try:
+        work()
+        status = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(status)
+
+
+def all_well(pids: list[int]) -> bool:
+    return [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids] == [0] * len(pids)
+
+
+def test_parent_and_children_never_mix_replies(server_url: str, namespace: str) -> None:
+    kit = StateKit.connect(server_url, namespace, budget=PATIENT)
+    counter = kit.store.keys.of("n", "forks")
+    kit.ping()
+    parent = kit.store.worker
+
+    def echo() -> None:
+        for number in range(ROUNDS):
+            mine = f"{os.getpid()}-{number}"
+            assert kit.store.run(command("ECHO", mine)) == mine.encode()
+            kit.store.run(command("INCR", counter))
+
+    def child() -> None:
+        assert kit.store.worker != parent
+        echo()
+
+    pids = [in_child(child) for _ in range(3)]
+    echo()
+    assert all_well(pids)
+    assert kit.store.run(command("GET", counter)) == b"%d" % (4 * ROUNDS)
+    assert kit.store.worker == parent
+    kit.close()
+
+
+def test_a_child_that_ends_leaves_its_parents_connection_alone(valkey_url: str) -> None:
+    kit = StateKit.connect(valkey_url, budget=PATIENT)
+    kit.ping()
+    before = kit.store.run(command("CLIENT", "ID"))
+    assert all_well([in_child(kit.close), in_child(kit.ping)])
+    assert kit.store.run(command("CLIENT", "ID")) == before
+    kit.close()
+
+
+def test_an_asyncio_kit_in_a_child(valkey_url: str) -> None:
+    kit = AsyncStateKit.connect(valkey_url, budget=PATIENT)
+
+    async def echo() -> None:
+        for number in range(ROUNDS):
+            mine = f"{os.getpid()}-{number}"
+            assert await kit.store.run(command("ECHO", mine)) == mine.encode()
+
+    asyncio.run(echo())
+    pids = [in_child(lambda: asyncio.run(echo())) for _ in range(2)]
+    asyncio.run(echo())
+    assert all_well(pids)
+
+
+def test_background_work_goes_on_in_a_child() -> None:
+    kit = StateKit.in_memory()
+    ours, theirs = socket.socketpair()
+    beats: list[int] = []
+
+    def beat() -> None:
+        beats.append(os.getpid())
+        ours.send(b"%d\n" % os.getpid())
+
+    kit.store.pulse.every(0.01, beat)
+    wait_until(lambda: beats)
+
+    def child() -> None:
+        wait_until(lambda: beats[-1] == os.getpid())
+
+    pid = in_child(child)
+    assert all_well([pid])
+    count = len(beats)
+    wait_until(lambda: len(beats) > count)  # and in the parent
+    theirs.settimeout(5)
+    assert b"%d" % pid in theirs.recv(1 << 20)
+    kit.close()
+    ours.close()
+    theirs.close()
+
+
+def test_forking_in_the_middle_of_everything(valkey_url: str, namespace: str) -> None:
+    """Threads hold connections and locks while the process forks: the child must not inherit a lock that stays shut."""
+    kit = StateKit.connect(valkey_url, namespace, budget=PATIENT)
+    stop = threading.Event()
+    failures: list[BaseException] = []
+
+    def busy(name: str) -> None:
+        number = 0
+        while not stop.is_set():
+            number += 1
+            try:
+                assert kit.store.run(command("ECHO", f"{name}-{number}")) == f"{name}-{number}".encode()
+            except BaseException as error:
+                failures.append(error)
+                return
+
+    threads = [threading.Thread(target=busy, args=(f"thread{n}",)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    try:
+        for _ in range(10):
+            deadline = time.monotonic() + 30
+            assert all_well([in_child(kit.ping)])
+            assert time.monotonic() < deadline
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+    assert not failures
+    kit.close()
