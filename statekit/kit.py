@@ -6,16 +6,21 @@ No logic lives here. `StateKit` and `AsyncStateKit` differ in the faces they han
 from __future__ import annotations
 
 from functools import cached_property
+from pathlib import Path
 from time import perf_counter
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
+from statekit.flags.faces import AsyncFlags, Flags
 from statekit.pools.faces import AsyncPools, Pools
 from statekit.pools.memory import TWINS as POOLS
 from statekit.ratelimit.decision import Decision
 from statekit.ratelimit.faces import AsyncRateLimiter, Pairs, RateLimiter, Workers, hitting_all
 from statekit.ratelimit.limits import LimitLike
 from statekit.ratelimit.memory import TWINS as LIMITS
+from statekit.replica.faces import AsyncReplica, Replica
+from statekit.replica.file import Directory, snapshot_directory
+from statekit.replica.memory import TWINS as REPLICA
 from statekit.sessions.cookie import STANDARD, CookiePolicy
 from statekit.sessions.faces import AsyncSessions, Sessions
 from statekit.sessions.memory import TWINS as SESSIONS
@@ -27,27 +32,40 @@ from statekit.store.memory import AsyncMemoryTransport, MemoryTransport
 from statekit.store.op import Op, command
 from statekit.store.outage import Budget
 from statekit.store.store import AsyncStore, Clock, Store
+from statekit.tenants.faces import AsyncTenants, Tenants
+from statekit.tenants.layers import Layers, Overrides
+from statekit.tenants.settings import TenantSettings
 
 __all__ = ["AsyncStateKit", "StateKit"]
 
 S = TypeVar("S", Store, AsyncStore)
 T = TypeVar("T")
+M = TypeVar("M", bound=TenantSettings)
 
 
 def _twins() -> dict[str, Any]:
-    return {**LIMITS, **POOLS, **SESSIONS}
+    return {**LIMITS, **POOLS, **REPLICA, **SESSIONS}
 
 
 class _Kit(Generic[S]):
     """What both kits share."""
 
     store: S
+    snapshot_dir: Directory = "auto"
+    """Where the last-known-good copies of flags and tenants are kept on this host: ``"auto"`` is
+    ``$XDG_STATE_HOME/statekit`` or this user's own directory among the temporary files; None: nowhere."""
+    draft_copies: bool = True
 
     @classmethod
-    def _over(cls, store: S) -> Self:
+    def _over(cls, store: S, snapshot_dir: Directory = "auto") -> Self:
         kit = cls.__new__(cls)
         kit.store = store
+        kit.snapshot_dir = snapshot_dir
         return kit
+
+    def _snapshots(self) -> Path | None:
+        memory = isinstance(self.store.transport, MemoryTransport | AsyncMemoryTransport)
+        return None if memory else snapshot_directory(self.snapshot_dir)
 
     @property
     def namespace(self) -> str:
@@ -91,14 +109,61 @@ class StateKit(_Kit[Store]):
         *,
         budget: Budget = Budget(),
         clock: Clock | None = None,
+        snapshot_dir: Directory = "auto",
     ) -> Self:
         """Connect by URL; without one, ``$STATEKIT_URL``, else the embedded server of this project."""
-        return cls._over(Store(connected(url, budget), namespace, budget=budget, clock=clock))
+        store = Store(connected(url, budget), namespace, budget=budget, clock=clock)
+        return cls._over(store, snapshot_dir)
 
     @classmethod
-    def in_memory(cls, namespace: str = "statekit", *, clock: Clock | None = None) -> Self:
-        """The per-process twin: everything works as on a server, except that nothing is shared."""
-        return cls._over(Store(MemoryTransport(_twins()), namespace, clock=clock))
+    def in_memory(
+        cls, namespace: str = "statekit", *, clock: Clock | None = None, draft_copies: bool = True
+    ) -> Self:
+        """The per-process twin: everything works as on a server, except that nothing is shared.
+
+        ``draft_copies=False`` makes ``tenants.draft`` hand out the process's own live settings, as a dict of
+        configurations in a module does: the leak between requests that the demo measures. For nothing else.
+        """
+        kit = cls._over(Store(MemoryTransport(_twins()), namespace, clock=clock))
+        kit.draft_copies = draft_copies
+        return kit
+
+    @cached_property
+    def _replicas(self) -> dict[str, Replica]:
+        return {}
+
+    def _replica(self, name: str) -> Replica:
+        return self._replicas.setdefault(name, Replica(self.store, name, self._snapshots()))
+
+    def tenants(
+        self,
+        settings: type[M],
+        *,
+        name: str = "tenants",
+        defaults: M | Overrides | None = None,
+        group_by: str | None = None,
+        strict: bool = False,
+    ) -> Tenants[M]:
+        """The settings of each tenant, of a class derived from `TenantSettings`.
+
+        `name` tells registries of one app apart. `defaults` are laid over those of the class. `group_by` names
+        a field, such as "plan", whose value chooses one more layer between the defaults and the tenant.
+        `strict`: a tenant without a document is an `UnknownTenant`. Raises `UsageError` if a field has no
+        default. Registries of one name share one local copy.
+        """
+        return Tenants(
+            self._replica(f"tenants:{name}"),
+            self.hooks,
+            Layers(settings, defaults),
+            group_by=group_by,
+            strict=strict,
+            draft_copies=self.draft_copies,
+        )
+
+    @cached_property
+    def flags(self) -> Flags:
+        """Feature flags, answered from a local copy."""
+        return Flags(self._replica("flags"), self.hooks, self.store.clock)
 
     @cached_property
     def pools(self) -> Pools:
@@ -176,9 +241,14 @@ class StateKit(_Kit[Store]):
         """Stop background work and close connections the kit opened itself."""
         if "pools" in self.__dict__:
             self.pools.close()
+        for replica in self._replicas.values():
+            replica.close()
         self.store.close()
 
     def __enter__(self) -> Self:
+        self.flags.load()
+        for replica in self._replicas.values():
+            replica.load()
         return self
 
     def __exit__(
@@ -208,14 +278,51 @@ class AsyncStateKit(_Kit[AsyncStore]):
         *,
         budget: Budget = Budget(),
         clock: Clock | None = None,
+        snapshot_dir: Directory = "auto",
     ) -> Self:
         """Same as `StateKit.connect`, for asyncio."""
-        return cls._over(AsyncStore(connected_async(url, budget), namespace, budget=budget, clock=clock))
+        store = AsyncStore(connected_async(url, budget), namespace, budget=budget, clock=clock)
+        return cls._over(store, snapshot_dir)
 
     @classmethod
-    def in_memory(cls, namespace: str = "statekit", *, clock: Clock | None = None) -> Self:
+    def in_memory(
+        cls, namespace: str = "statekit", *, clock: Clock | None = None, draft_copies: bool = True
+    ) -> Self:
         """Same as `StateKit.in_memory`, for asyncio."""
-        return cls._over(AsyncStore(AsyncMemoryTransport(_twins()), namespace, clock=clock))
+        kit = cls._over(AsyncStore(AsyncMemoryTransport(_twins()), namespace, clock=clock))
+        kit.draft_copies = draft_copies
+        return kit
+
+    @cached_property
+    def _replicas(self) -> dict[str, AsyncReplica]:
+        return {}
+
+    def _replica(self, name: str) -> AsyncReplica:
+        return self._replicas.setdefault(name, AsyncReplica(self.store, name, self._snapshots()))
+
+    def tenants(
+        self,
+        settings: type[M],
+        *,
+        name: str = "tenants",
+        defaults: M | Overrides | None = None,
+        group_by: str | None = None,
+        strict: bool = False,
+    ) -> AsyncTenants[M]:
+        """Same as `StateKit.tenants`, for asyncio."""
+        return AsyncTenants(
+            self._replica(f"tenants:{name}"),
+            self.hooks,
+            Layers(settings, defaults),
+            group_by=group_by,
+            strict=strict,
+            draft_copies=self.draft_copies,
+        )
+
+    @cached_property
+    def flags(self) -> AsyncFlags:
+        """Same as `StateKit.flags`, for asyncio."""
+        return AsyncFlags(self._replica("flags"), self.hooks, self.store.clock)
 
     @cached_property
     def pools(self) -> AsyncPools:
@@ -275,9 +382,14 @@ class AsyncStateKit(_Kit[AsyncStore]):
         """Same as `StateKit.close`, for asyncio."""
         if "pools" in self.__dict__:
             await self.pools.close()
+        for replica in self._replicas.values():
+            await replica.close()
         await self.store.close()
 
     async def __aenter__(self) -> Self:
+        await self.flags.load()
+        for replica in self._replicas.values():
+            await replica.load()
         return self
 
     async def __aexit__(

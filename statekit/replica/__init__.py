@@ -14,6 +14,8 @@ Flags and tenant configuration are both made of this. It knows nothing of what t
                                       None deletes. Raises VersionConflict (both versions named), StoreError
     replica.writing(name, text, by=…, reason=…, if_version=…) -> Op[Written]    for together(); publish with
                                       `replica.took(written)` afterwards (write() does both)
+    replica.undo(version, by="", reason="", wait=None) * -> Convergence     writes what was there before `version`
+                                      (VersionConflict if that document was written since); undoing(…) -> Op
     replica.history(name=None, limit=100) * -> tuple[Entry, ...]       newest first: Entry(version, at, name, by,
                                       reason, before, after); before/after are JSON text or None; at: datetime UTC
     replica.on_change(listener) -> stop      listener(Change(names, snapshot)), in the thread or task that applied

@@ -44,6 +44,7 @@ __all__ = [
     "leave",
     "restore",
     "sync",
+    "undo",
     "workers",
     "write",
 ]
@@ -219,6 +220,18 @@ def write(
             "read it again and decide anew"
         )
     return Written(name, text, reply[1].decode(), int(reply[2]), moment(int(reply[3])), int(reply[4]))
+
+
+def undo(
+    at: Address, version: int, who: tuple[str, str], shown: Snapshot, draw: tuple[str, int, Now]
+) -> Op[Written]:
+    """Write what was there before `version` as a new version, unless somebody wrote that document since."""
+    entries = yield from history(at, None, KEEP)
+    undone = next((one for one in entries if one.version == version), None)
+    if undone is None:
+        raise UsageError(f"version {version!r} is not in the history, which keeps the last {KEEP:,} writes")
+    expected = 0 if undone.after is None else version
+    return (yield from write(at, undone.name, undone.before, who, expected, shown, draw))
 
 
 def restore(at: Address, shown: Snapshot, fresh: str) -> Op[bool]:

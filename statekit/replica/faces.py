@@ -166,6 +166,12 @@ class _Copy(Generic[S]):
         draw = (_fresh(), self._lifetime_ms, self._store.now())
         return core.write(self._at, name, text, (by, reason), if_version, self.snapshot, draw)
 
+    def undoing(self, version: int, *, by: str = "", reason: str = "") -> Op[Written]:
+        """Write what was there before `version`; hand the result to `took`."""
+        draw = (_fresh(), self._lifetime_ms, self._store.now())
+        why = reason or f"undo {version}"
+        return core.undo(self._at, version, (by, why), self.snapshot, draw)
+
     def listing(self) -> Op[tuple[Worker, ...]]:
         """The readers alive."""
         return core.workers(self._at, self._lifetime_ms, self._store.now())
@@ -238,10 +244,25 @@ class Replica(_Copy[Store]):
         Raises `VersionConflict` if `if_version` is given and is not the document's version, `StoreError` if
         the store did not take the write.
         """
-        limit = None if wait is None else seconds(wait, "wait", zero=True)
         self.load()
+        return self._spread(self.writing(name, text, by=by, reason=reason, if_version=if_version), wait)
+
+    def undo(
+        self, version: int, *, by: str = "", reason: str = "", wait: Duration | None = None
+    ) -> Convergence:
+        """Write what was there before `version` as a new version.
+
+        Raises `VersionConflict` if that document was written again since, `UsageError` if the history no
+        longer has the version.
+        """
+        self.load()
+        return self._spread(self.undoing(version, by=by, reason=reason), wait)
+
+    def _spread(self, op: Op[Written], wait: Duration | None) -> Convergence:
+        """Write, show it here, and see how far it gets."""
+        limit = None if wait is None else seconds(wait, "wait", zero=True)
         start = monotonic()
-        written = self._store.run(self.writing(name, text, by=by, reason=reason, if_version=if_version))
+        written = self._store.run(op)
         if self.took(written) or limit is not None:
             self._store.run(self.syncing())
         if limit is None:
@@ -325,10 +346,21 @@ class AsyncReplica(_Copy[AsyncStore]):
         wait: Duration | None = None,
     ) -> Convergence:
         """Same as `Replica.write`, for asyncio."""
-        limit = None if wait is None else seconds(wait, "wait", zero=True)
         await self.load()
+        op = self.writing(name, text, by=by, reason=reason, if_version=if_version)
+        return await self._spread(op, wait)
+
+    async def undo(
+        self, version: int, *, by: str = "", reason: str = "", wait: Duration | None = None
+    ) -> Convergence:
+        """Same as `Replica.undo`, for asyncio."""
+        await self.load()
+        return await self._spread(self.undoing(version, by=by, reason=reason), wait)
+
+    async def _spread(self, op: Op[Written], wait: Duration | None) -> Convergence:
+        limit = None if wait is None else seconds(wait, "wait", zero=True)
         start = monotonic()
-        written = await self._store.run(self.writing(name, text, by=by, reason=reason, if_version=if_version))
+        written = await self._store.run(op)
         if self.took(written) or limit is not None:
             await self._store.run(self.syncing())
         if limit is None:

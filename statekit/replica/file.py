@@ -15,10 +15,14 @@ import tempfile
 from hashlib import blake2b
 from pathlib import Path
 from types import MappingProxyType
+from typing import TypeAlias
 
 from statekit.replica.protocol import EMPTY, Document, Snapshot, dumped
 
-__all__ = ["LastKnownGood", "default_directory"]
+__all__ = ["Directory", "LastKnownGood", "default_directory", "snapshot_directory"]
+
+Directory: TypeAlias = str | os.PathLike[str] | None
+"""``"auto"``, a path, or None for no file."""
 
 FORMAT = 1
 log = logging.getLogger("statekit")
@@ -30,6 +34,13 @@ def default_directory() -> Path:
     if home:
         return Path(home) / "statekit"
     return Path(tempfile.gettempdir()) / f"statekit-{os.getuid()}"
+
+
+def snapshot_directory(given: Directory) -> Path | None:
+    """What ``snapshot_dir`` means: ``"auto"`` is the default directory, None is no file."""
+    if given is None:
+        return None
+    return default_directory() if given == "auto" else Path(given)
 
 
 class LastKnownGood:

@@ -1,0 +1,277 @@
+"""What both faces of the flags share: all that is local, and it is most of it."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextvars import ContextVar
+from copy import deepcopy
+from types import MappingProxyType
+from typing import Any, Generic, TypeVar
+
+from statekit.errors import DocumentInvalid, UsageError
+from statekit.flags.buckets import bucket
+from statekit.flags.compiled import Decide, Outcome, Reason, compiled, override_outcome
+from statekit.flags.core import Flag, Kind, kind_of
+from statekit.flags.explain import (
+    Explanation,
+    FlagChange,
+    FlagInvalid,
+    FlagMismatch,
+    FlagRevision,
+    FlagUnknown,
+)
+from statekit.replica import AsyncReplica, Change, Entry, Replica, Written
+from statekit.replica.protocol import dumped
+from statekit.store.hooks import Hooks
+from statekit.store.op import Op
+from statekit.store.store import Clock
+
+__all__ = ["LocalFlags", "checked", "revision"]
+
+R = TypeVar("R", Replica, AsyncReplica)
+
+_overrides: ContextVar[Mapping[tuple[int, str], Outcome] | None] = ContextVar("statekit_flags", default=None)
+"""What `override` set in this context; one variable for all kits, because context variables are for ever."""
+
+
+class LocalFlags(Generic[R]):
+    """Flags answered from the copy in this process."""
+
+    def __init__(self, replica: R, hooks: Hooks, clock: Clock | None = None) -> None:
+        self._replica: R = replica
+        self._hooks = hooks
+        self._clock = clock or _now
+        self._rules: dict[str, Decide] = {}
+        self._flags: dict[str, Flag] = {}
+        self._errors: dict[str, str] = {}
+        self._told: set[object] = set()
+        replica.on_change(self._compile)
+
+    # -- local answers -----------------------------------------------------------------------------------
+
+    def enabled(self, name: str, *, actor: Any = None, default: bool = False, **attributes: Any) -> bool:
+        """Whether a flag is on for an actor; local, well under a microsecond, never raises for the store.
+
+        `actor` is who a percentage is decided by (a user id, a tenant: any text or number); `attributes` are
+        what rules speak of. `default` is answered for a flag nobody has set.
+
+        >>> from statekit import Flag, StateKit
+        >>> kit = StateKit.in_memory()
+        >>> _ = kit.flags.set("new-checkout", Flag(rollout=25), by="ann")
+        >>> kit.flags.enabled("new-checkout", actor="user:7")
+        True
+        """
+        if _overrides.get() is not None:
+            return self._decided(name, actor, default, attributes).enabled
+        decide = self._rules.get(name)
+        if decide is None:
+            return self._decided(name, actor, default, attributes).enabled
+        return decide(actor, attributes).enabled
+
+    def value(self, name: str, default: Any = None, *, actor: Any = None, **attributes: Any) -> Any:
+        """The value a flag serves to an actor, of the type of `default`; local, never raises for the store.
+
+        `default` is answered for a flag nobody has set, for a flag that is off (a boolean flag that is off
+        is False), and for a value of another type than `default`, which is reported to the hooks once. A dict
+        or list is the caller's own copy.
+        """
+        outcome = self._decided(name, actor, default, attributes)
+        if not outcome.on and outcome.kind is not Kind.BOOLEAN:
+            return default
+        return self._typed(name, outcome, default)
+
+    def explain(self, name: str, *, actor: Any = None, default: Any = None, **attributes: Any) -> Explanation:
+        """Why a flag answers what it answers: the rule, the bucket, the version; local."""
+        outcome = self._decided(name, actor, default, attributes)
+        silent = not outcome.on and outcome.kind is not Kind.BOOLEAN
+        flag = self._flags.get(name)
+        salt = (flag.salt if flag else "") or name
+        return Explanation(
+            name=name,
+            value=default if silent else self._typed(name, outcome, default),
+            enabled=outcome.enabled,
+            variant=outcome.variant,
+            reason=outcome.reason,
+            rule=outcome.rule,
+            bucket=None if actor is None else bucket(salt, actor),
+            version=self._replica.version,
+            stale=self._replica.stale,
+            suggestion=self._similar(name) if outcome.reason is Reason.UNKNOWN else None,
+            error=self._errors.get(name),
+        )
+
+    @contextlib.contextmanager
+    def override(self, values: Mapping[str, Any]) -> Iterator[None]:
+        """Answer these values in this context: ``with kit.flags.override({"new-checkout": True}):``.
+
+        Seen by this thread or asyncio task and those it starts with its context, by nobody else; may be nested.
+        """
+        mine = {(id(self), name): override_outcome(value) for name, value in values.items()}
+        token = _overrides.set({**(_overrides.get() or {}), **mine})
+        try:
+            yield
+        finally:
+            _overrides.reset(token)
+
+    def names(self) -> tuple[str, ...]:
+        """The names of all flags, sorted."""
+        self._ready()
+        return tuple(sorted(self._flags))
+
+    def all(self) -> Mapping[str, Flag]:
+        """All flags by name, as they are now."""
+        self._ready()
+        return MappingProxyType(dict(self._flags))
+
+    def get(self, name: str) -> Flag | None:
+        """One flag's document, or None."""
+        self._ready()
+        return self._flags.get(name)
+
+    @property
+    def version(self) -> int:
+        """The version of the flags this process shows; it grows by one with each write, of whichever flag."""
+        return self._replica.version
+
+    @property
+    def epoch(self) -> str:
+        """The data set the version counts in; another one after the store was flushed and refilled."""
+        return self._replica.epoch
+
+    @property
+    def stale(self) -> bool:
+        """Whether the flags may be behind: the store has not confirmed them lately, or lost its data."""
+        return self._replica.stale
+
+    @property
+    def age(self) -> float:
+        """Seconds since the store last confirmed that these flags are current; infinite if it never has."""
+        return self._replica.age
+
+    def on_change(self, callback: Callable[[FlagChange], None]) -> Callable[[], None]:
+        """Call ``callback(change)`` when flags have changed here; returns a function that ends it.
+
+        It runs in the background thread or task that applied the change; the new answers are already given.
+        """
+        return self._replica.on_change(
+            lambda change: callback(FlagChange(change.names, change.snapshot.version))
+        )
+
+    # -- operations, for adapters that share round trips -------------------------------------------------
+
+    def setting(
+        self, name: str, flag: Flag, *, by: str = "", reason: str = "", if_version: int | None = None
+    ) -> Op[Written]:
+        """The operation behind `set`; hand its result to `took`."""
+        return self._replica.writing(
+            name, checked(self._flags, name, flag), by=by, reason=reason, if_version=if_version
+        )
+
+    def took(self, written: Written) -> None:
+        """Show a write of `setting` in this process at once."""
+        self._replica.took(written)
+
+    # -- the inside --------------------------------------------------------------------------------------
+
+    def _ready(self) -> None:
+        """Have the flags at hand as far as that is possible without awaiting."""
+        raise NotImplementedError
+
+    def _decided(self, name: str, actor: Any, default: Any, attributes: dict[str, Any]) -> Outcome:
+        overridden = (_overrides.get() or {}).get((id(self), name))
+        if overridden is not None:
+            return overridden
+        self._ready()
+        decide = self._rules.get(name)
+        return decide(actor, attributes) if decide else self._unknown(name, default)
+
+    def _lookup(self, name: str) -> Decide | None:
+        overridden = (_overrides.get() or {}).get((id(self), name))
+        return self._rules.get(name) if overridden is None else lambda _actor, _attributes: overridden
+
+    def _unknown(self, name: str, default: Any) -> Outcome:
+        reason = Reason.INVALID if name in self._errors else Reason.UNKNOWN
+        if reason is Reason.UNKNOWN:
+            self._tell(("unknown", name), lambda: FlagUnknown(name, self._similar(name)))
+        kind = Kind.OBJECT if default is None else kind_of(default, "default")
+        return Outcome(
+            on=False, enabled=default is True, value=default, kind=kind, variant=None, reason=reason
+        )
+
+    def _typed(self, name: str, outcome: Outcome, default: Any) -> Any:
+        value = outcome.value
+        if default is None or type(value) is type(default):
+            return deepcopy(value) if outcome.kind is Kind.OBJECT else value
+        if type(default) is float and type(value) is int:
+            return float(value)
+        if outcome.kind is Kind.OBJECT and isinstance(default, dict | list):
+            return deepcopy(value)
+        self._tell(("mismatch", name), lambda: FlagMismatch(name, value, default))
+        return default
+
+    def _similar(self, name: str) -> str | None:
+        return next(iter(difflib.get_close_matches(name, self._flags, 1)), None)
+
+    def _tell(self, once: object, event: Callable[[], object]) -> None:
+        if once not in self._told and len(self._told) < 10_000:  # names may come from outside
+            self._told.add(once)
+            self._hooks.emit(event())
+
+    def _compile(self, change: Change) -> None:
+        """Compile what changed, then swap; a document that makes no flag leaves the earlier one in force."""
+        rules, flags = dict(self._rules), dict(self._flags)
+        for name in change.names:
+            document = change.snapshot.documents.get(name)
+            self._errors.pop(name, None)
+            if document is None:
+                rules.pop(name, None)
+                flags.pop(name, None)
+                continue
+            try:
+                flags[name] = Flag.of(json.loads(document.text))
+                rules[name] = compiled(name, flags[name], self._lookup, self._clock)
+            except (DocumentInvalid, ValueError) as error:
+                self._errors[name] = str(error)
+                self._hooks.emit(FlagInvalid(name, str(error)))
+        self._flags, self._rules = flags, rules
+
+
+def _now() -> int:
+    return time.time_ns() // 1000
+
+
+def checked(known: Mapping[str, Flag], name: str, flag: Flag) -> str:
+    """The text of a flag to be stored; refuses what would never be on."""
+    if not isinstance(flag, Flag):
+        raise UsageError(f"{name!r}: {flag!r} is {type(flag).__name__}, not a Flag: give Flag(enabled=…)")
+    _no_circle(known, name, flag)
+    return dumped(flag.document())
+
+
+def _no_circle(known: Mapping[str, Flag], name: str, flag: Flag) -> None:
+    seen: set[str] = set()
+    todo = list(flag.prerequisites)
+    while todo:
+        other = todo.pop()
+        if other == name:
+            raise UsageError(f"{name!r} would be its own prerequisite, by way of {sorted(seen | {other})}")
+        if other not in seen and other in known:
+            seen.add(other)
+            todo += known[other].prerequisites
+
+
+def revision(entry: Entry) -> FlagRevision:
+    before, after = (_readable(text) for text in (entry.before, entry.after))
+    return FlagRevision(entry.version, entry.at, entry.name, entry.by, entry.reason, before, after)
+
+
+def _readable(text: str | None) -> Flag | None:
+    if text is None:
+        return None
+    with contextlib.suppress(DocumentInvalid):
+        return Flag.of(json.loads(text))
+    return None
