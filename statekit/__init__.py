@@ -1,3 +1,39 @@
-"""statekit makes Python web apps stateless."""
+"""statekit makes Python web apps stateless.
+
+    from statekit import StateKit
+    kit = StateKit.connect("redis://localhost:6379/0", namespace="atlas")
+
+Importing this opens no connection, starts no thread and reads no environment.
+"""
+
+from statekit.flags import Flag, Flags
+from statekit.kit import AsyncStateKit, StateKit
+from statekit.ratelimit import AsyncRateLimiter, Decision, Limit, RateLimiter
+from statekit.sessions import AsyncSessions, CookiePolicy, SaveOutcome, Session, Sessions
+from statekit.store import Budget, Op, together
+from statekit.tenants import TenantSettings
+from statekit.tenants.faces import AsyncTenants, Tenants
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "AsyncRateLimiter",
+    "AsyncSessions",
+    "AsyncStateKit",
+    "AsyncTenants",
+    "Budget",
+    "CookiePolicy",
+    "Decision",
+    "Flag",
+    "Flags",
+    "Limit",
+    "Op",
+    "RateLimiter",
+    "SaveOutcome",
+    "Session",
+    "Sessions",
+    "StateKit",
+    "TenantSettings",
+    "Tenants",
+    "together",
+]

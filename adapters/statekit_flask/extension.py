@@ -191,7 +191,7 @@ class StatekitFlask:
         found = current_app.extensions.get("statekit") if has_app_context() else self._latest
         if found is None:
             raise UsageError("statekit is not wired to this app: StatekitFlask(app, kit) or sk.init_app(app)")
-        return found  # type: ignore[no-any-return]
+        return found
 
     @property
     def kit(self) -> StateKit:

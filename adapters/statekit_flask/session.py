@@ -110,7 +110,7 @@ class FlaskSession(SessionMixin):
         )
 
     @property
-    def modified(self) -> bool:  # type: ignore[override]
+    def modified(self) -> bool:
         """Whether saving would write anything. Setting it has no effect: changes are found by comparing."""
         return self._opened is not None and self._opened.modified
 

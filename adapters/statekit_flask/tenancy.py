@@ -55,7 +55,7 @@ class Tenancy:
 
     def _close(self, _error: BaseException | None = None) -> None:
         current = visit()
-        if current.scope is not None and current.home is g._get_current_object():  # type: ignore[attr-defined] # noqa: SLF001
+        if current.scope is not None and current.home is g._get_current_object():  # noqa: SLF001
             scope, current.scope = current.scope, None
             scope.__exit__(None, None, None)
 

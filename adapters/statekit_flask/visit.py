@@ -46,7 +46,7 @@ def visit() -> Visit:
     """The current request's visit, begun if need be."""
     found: Visit | None = request.environ.get(_ENVIRON)
     if found is None:
-        found = g.statekit = request.environ[_ENVIRON] = Visit(g._get_current_object())  # type: ignore[attr-defined] # noqa: SLF001
+        found = g.statekit = request.environ[_ENVIRON] = Visit(g._get_current_object())  # noqa: SLF001
     return found
 
 

@@ -66,7 +66,7 @@ class Wired:
 
     def _begin(self) -> ResponseReturnValue | None:
         if request.endpoint in PROBES:  # answered here: what the app does before its views is not for probes
-            return current_app.view_functions[request.endpoint]()  # type: ignore[no-any-return]
+            return current_app.ensure_sync(current_app.view_functions[request.endpoint])()  # type: ignore[no-any-return]
         if self._tenancy is not None:
             self._tenancy.open()
         self.admission.admit()
