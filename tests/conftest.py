@@ -32,6 +32,12 @@ def servers() -> Iterator[Servers]:
     running.stop()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _own_snapshots(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Keep the last-known-good files of kits under test away from those of the machine."""
+    os.environ["XDG_STATE_HOME"] = str(tmp_path_factory.mktemp("state"))
+
+
 @pytest.fixture(params=SERVERS)
 def server_url(request: pytest.FixtureRequest, servers: Servers) -> str:
     """The URL of each real server in turn."""

@@ -49,7 +49,7 @@ class LocalFlags(Generic[R]):
         self._flags: dict[str, Flag] = {}
         self._errors: dict[str, str] = {}
         self._told: set[object] = set()
-        replica.on_change(self._compile)
+        replica.derive(self._compile)
 
     # -- local answers -----------------------------------------------------------------------------------
 
@@ -62,8 +62,8 @@ class LocalFlags(Generic[R]):
         >>> from statekit import Flag, StateKit
         >>> kit = StateKit.in_memory()
         >>> _ = kit.flags.set("new-checkout", Flag(rollout=25), by="ann")
-        >>> kit.flags.enabled("new-checkout", actor="user:7")
-        True
+        >>> kit.flags.enabled("new-checkout", actor="user:4"), kit.flags.enabled("new-checkout", actor="user:7")
+        (True, False)
         """
         if _overrides.get() is not None:
             return self._decided(name, actor, default, attributes).enabled
@@ -111,11 +111,12 @@ class LocalFlags(Generic[R]):
         Seen by this thread or asyncio task and those it starts with its context, by nobody else; may be nested.
         """
         mine = {(id(self), name): override_outcome(value) for name, value in values.items()}
-        token = _overrides.set({**(_overrides.get() or {}), **mine})
+        before = _overrides.get()
+        _overrides.set({**(before or {}), **mine})
         try:
             yield
         finally:
-            _overrides.reset(token)
+            _overrides.set(before)  # not a reset by token: the end may come in a copy of the context
 
     def names(self) -> tuple[str, ...]:
         """The names of all flags, sorted."""

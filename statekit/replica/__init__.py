@@ -21,6 +21,8 @@ Flags and tenant configuration are both made of this. It knows nothing of what t
     replica.on_change(listener) -> stop      listener(Change(names, snapshot)), in the thread or task that applied
                                       it, after `snapshot` was swapped and before the version is acknowledged;
                                       the first load counts as a change of all names
+    replica.derive(compute)              as on_change, but under the replica's lock and strictly in order: for what is
+                                      computed from the documents; no I/O in there
     replica.workers()               * -> tuple[Worker, ...]            live readers and the version each confirmed
     replica.close()                 * leave the fleet (the store's push and pulse are closed by the store)
 
@@ -30,8 +32,9 @@ Flags and tenant configuration are both made of this. It knows nothing of what t
 from __future__ import annotations
 
 from statekit.replica.core import Change, Convergence, Entry, Worker, Written
-from statekit.replica.faces import AsyncReplica, ChangeListener, Replica
+from statekit.replica.faces import AsyncReplica, Replica
 from statekit.replica.file import default_directory
+from statekit.replica.local import ChangeListener
 from statekit.replica.protocol import Document, Snapshot
 
 __all__ = [

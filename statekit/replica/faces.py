@@ -3,36 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-import math
-import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from time import monotonic
-from typing import Any, Generic, TypeAlias, TypeVar
 
-from statekit.errors import StoreError
-from statekit.replica import core, protocol
-from statekit.replica.core import Change, Convergence, Entry, Reader, Worker, Written
-from statekit.replica.file import LastKnownGood
-from statekit.replica.protocol import EMPTY, Message, Step
+from statekit.replica import core
+from statekit.replica.core import Convergence, Entry, Worker, Written
+from statekit.replica.local import LocalCopy, fresh
 from statekit.store.durations import Duration, seconds
-from statekit.store.fork import on_fork
-from statekit.store.hooks import Degraded
 from statekit.store.op import Op
 from statekit.store.pulse import Beat
 from statekit.store.store import AsyncStore, Store
 
-__all__ = ["AsyncReplica", "ChangeListener", "Replica"]
-
-S = TypeVar("S", Store, AsyncStore)
-ChangeListener: TypeAlias = Callable[[Change], None]
-
-ROUNDS = 5
-"""Questions in a row at most: catch up, acknowledge, and again if something was written meanwhile."""
-log = logging.getLogger("statekit")
+__all__ = ["AsyncReplica", "Replica"]
 
 
 def _ebb() -> Iterator[float]:
@@ -43,158 +28,7 @@ def _ebb() -> Iterator[float]:
         pause = min(0.02, pause * 1.5)
 
 
-class _Copy(Generic[S]):
-    """What both faces share: the snapshot, who is told of changes, and the operations. No I/O of its own."""
-
-    def __init__(
-        self, store: S, name: str, directory: Path | None = None, reconcile: Duration = core.RECONCILE
-    ) -> None:
-        self._store: S = store
-        self._at = core.Address.of(store.keys, name)
-        self._reconcile = seconds(reconcile, "reconcile")
-        self._lifetime_ms = math.ceil(core.MISSED * self._reconcile * 1000)
-        where = (store.transport.describe(), store.keys.namespace, name)
-        self._file = LastKnownGood(directory, *where) if directory else None
-        self._changing = threading.RLock()
-        self._listeners: tuple[ChangeListener, ...] = ()
-        self._confirmed: float | None = None
-        self._lost = False
-        self.snapshot = EMPTY
-        on_fork(self)
-
-    @property
-    def version(self) -> int:
-        """The version shown; 0 before anything was ever seen."""
-        return self.snapshot.version
-
-    @property
-    def epoch(self) -> str:
-        """The data set the version counts in."""
-        return self.snapshot.epoch
-
-    @property
-    def age(self) -> float:
-        """Seconds since the store last confirmed that this copy is current; infinite if it never has."""
-        return math.inf if self._confirmed is None else monotonic() - self._confirmed
-
-    @property
-    def stale(self) -> bool:
-        """Whether this copy may be behind: not confirmed for three intervals, or the store lost its data."""
-        return self._lost or self.age > core.MISSED * self._reconcile
-
-    def on_change(self, listener: ChangeListener) -> Callable[[], None]:
-        """Call ``listener(change)`` after each swap of the snapshot; returns a function that ends it."""
-        with self._changing:
-            self._listeners = (*self._listeners, listener)
-        return lambda: self._forget(listener)
-
-    def _forget(self, listener: ChangeListener) -> None:
-        with self._changing:
-            self._listeners = tuple(one for one in self._listeners if one is not listener)
-
-    # -- inputs ------------------------------------------------------------------------------------------
-
-    def heard(self, message: bytes | None) -> None:
-        """Take a pushed message (None: messages may be missing); what it asks for is done when all settled."""
-        with self._changing:
-            self._take(protocol.heard(self.snapshot, None if message is None else Message.parse(message)))
-
-    def took(self, written: Written) -> bool:
-        """Show a write of this process at once; True if the store must be asked for more."""
-        with self._changing:
-            return self._take(protocol.heard(self.snapshot, written.message())).fetch
-
-    def recall(self) -> None:
-        """Show the last-known-good file, if nothing better is shown."""
-        known = self._file.read() if self._file else EMPTY
-        with self._changing:
-            if known.knows() and not self.snapshot.knows():
-                self._take(Step(known, frozenset(known.documents)))
-
-    def remember(self) -> None:
-        """Write the last-known-good file, if what is shown is newer."""
-        if self._file:
-            self._file.keep(self.snapshot)
-
-    def _answered(self, asked: str, reply: Sequence[Any]) -> bool:
-        """Take an answer; True if it is worth asking again: to get more, or to acknowledge."""
-        with self._changing:
-            before = self.snapshot
-            step = self._take(protocol.synced(before, asked, reply))
-            self._confirmed = monotonic()
-            self._lost = step.empty and step.snapshot.knows()
-            return step.fetch or step.snapshot is not before
-
-    def _take(self, step: Step) -> Step:
-        self.snapshot = step.snapshot
-        if step.changed:
-            for listener in self._listeners:
-                try:
-                    listener(Change(step.changed, step.snapshot))
-                except Exception:
-                    log.exception("statekit: a listener failed on a change of %s", sorted(step.changed))
-        return step
-
-    def after_fork(self) -> None:
-        self._changing = threading.RLock()
-
-    # -- operations --------------------------------------------------------------------------------------
-
-    def syncing(self) -> Op[None]:
-        """Catch up with the store and acknowledge; when the store is down, keep what is shown."""
-        reader = Reader(self._store.worker, self._lifetime_ms)
-        try:
-            for _ in range(ROUNDS):
-                shown = self.snapshot
-                reply = yield from core.sync(self._at, reader, shown, _fresh(), self._store.now())
-                if not self._answered(shown.epoch, reply):
-                    return
-        except StoreError as error:
-            self._store.hooks.emit(Degraded("replica", self._at.name, error))
-
-    def writing(
-        self,
-        name: str,
-        text: str | None,
-        *,
-        by: str = "",
-        reason: str = "",
-        if_version: int | None = None,
-    ) -> Op[Written]:
-        """Write a document (None deletes it); hand the result to `took`."""
-        core.checked(name, text)
-        draw = (_fresh(), self._lifetime_ms, self._store.now())
-        return core.write(self._at, name, text, (by, reason), if_version, self.snapshot, draw)
-
-    def undoing(self, version: int, *, by: str = "", reason: str = "") -> Op[Written]:
-        """Write what was there before `version`; hand the result to `took`."""
-        draw = (_fresh(), self._lifetime_ms, self._store.now())
-        why = reason or f"undo {version}"
-        return core.undo(self._at, version, (by, why), self.snapshot, draw)
-
-    def listing(self) -> Op[tuple[Worker, ...]]:
-        """The readers alive."""
-        return core.workers(self._at, self._lifetime_ms, self._store.now())
-
-    def _confirming(self) -> Op[tuple[Worker, ...]]:
-        try:
-            return (yield from self.listing())
-        except StoreError:  # the write has happened; that nobody can be asked does not undo it
-            return ()
-
-    def leaving(self) -> Op[None]:
-        """Say goodbye, so that no write waits for this reader."""
-        try:
-            yield from core.leave(self._at, self._store.worker, self.snapshot)
-        except StoreError as error:
-            log.debug("statekit: the store could not be told that this reader leaves: %s", error)
-
-
-def _fresh() -> str:
-    return os.urandom(8).hex()
-
-
-class Replica(_Copy[Store]):
+class Replica(LocalCopy[Store]):
     """A local copy of named documents that follows the store, for blocking code.
 
     Reading `snapshot` costs an attribute; it is replaced, never changed. `load` starts the following: messages
@@ -205,6 +39,12 @@ class Replica(_Copy[Store]):
     loaded = False
     _beat: Beat | None = None
 
+    def __init__(
+        self, store: Store, name: str, directory: Path | None = None, reconcile: Duration = core.RECONCILE
+    ) -> None:
+        super().__init__(store, name, directory, reconcile)
+        self._asking = threading.RLock()
+
     def load(self) -> None:
         """Get the documents and follow them from now on; repeated calls are free.
 
@@ -213,20 +53,30 @@ class Replica(_Copy[Store]):
         """
         if self.loaded:
             return
-        with self._changing:
+        with self._asking:
             if not self.loaded:
+                self._left = False
                 self.recall()
-                self._store.run(self.syncing())
+                self._sync()
                 self._store.push.subscribe(self._at.channel, self)
                 self._beat = self._store.pulse.every(self._reconcile, self._tick)
                 self.loaded = True
 
     def settled(self) -> None:
         """Catch up and acknowledge what was heard."""
-        self._store.run(self.syncing())
+        self._sync()
+
+    def _sync(self) -> None:
+        """One thread at a time, so that no sign of life overtakes the goodbye."""
+        with self._asking:
+            self._store.run(self.syncing())
+
+    def after_fork(self) -> None:
+        super().after_fork()
+        self._asking = threading.RLock()
 
     def _tick(self) -> None:
-        self._store.run(self.syncing())
+        self._sync()
         self.remember()
 
     def write(
@@ -264,7 +114,7 @@ class Replica(_Copy[Store]):
         start = monotonic()
         written = self._store.run(op)
         if self.took(written) or limit is not None:
-            self._store.run(self.syncing())
+            self._sync()
         if limit is None:
             return Convergence.unasked(written, monotonic() - start)
         for pause in _ebb():
@@ -286,8 +136,8 @@ class Replica(_Copy[Store]):
     def restore(self) -> bool:
         """Put what this copy shows back into a store that lost it; False if the store has a data set."""
         self.load()
-        done = self._store.run(core.restore(self._at, self.snapshot, _fresh()))
-        self._store.run(self.syncing())
+        done = self._store.run(core.restore(self._at, self.snapshot, fresh()))
+        self._sync()
         return done
 
     def close(self) -> None:
@@ -297,11 +147,12 @@ class Replica(_Copy[Store]):
             if self._beat:
                 self._beat.cancel()
             self._store.push.unsubscribe(self._at.channel, self)
-            self._store.run(self.leaving(), self._store.budget.decision)
+            with self._asking:
+                self._store.run(self.leaving(), self._store.budget.decision)
             self.remember()
 
 
-class AsyncReplica(_Copy[AsyncStore]):
+class AsyncReplica(LocalCopy[AsyncStore]):
     """Same as `Replica`, for asyncio."""
 
     _beat: Beat | None = None
@@ -322,6 +173,7 @@ class AsyncReplica(_Copy[AsyncStore]):
             await asyncio.shield(self._start)
 
     async def _begin(self) -> None:
+        self._left = False
         self.recall()
         await self._store.run(self.syncing())
         await self._store.push.subscribe(self._at.channel, self)
@@ -384,7 +236,7 @@ class AsyncReplica(_Copy[AsyncStore]):
     async def restore(self) -> bool:
         """Same as `Replica.restore`, for asyncio."""
         await self.load()
-        done = await self._store.run(core.restore(self._at, self.snapshot, _fresh()))
+        done = await self._store.run(core.restore(self._at, self.snapshot, fresh()))
         await self._store.run(self.syncing())
         return done
 
