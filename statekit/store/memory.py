@@ -224,7 +224,10 @@ class AsyncMemorySubscriber:
         if timeout <= 0:
             return None if self._inbox.empty() else self._inbox.get_nowait()
         try:
-            return await asyncio.wait_for(self._inbox.get(), timeout)
+            async with asyncio.timeout(
+                timeout
+            ):  # not wait_for: before Python 3.12 it can swallow a cancellation
+                return await self._inbox.get()
         except TimeoutError:
             return None
 
