@@ -224,9 +224,8 @@ class AsyncMemorySubscriber:
         if timeout <= 0:
             return None if self._inbox.empty() else self._inbox.get_nowait()
         try:
-            async with asyncio.timeout(
-                timeout
-            ):  # not wait_for: before Python 3.12 it can swallow a cancellation
+            # Not wait_for: before Python 3.12 it can swallow a cancellation, and the loop then never ends.
+            async with asyncio.timeout(timeout):
                 return await self._inbox.get()
         except TimeoutError:
             return None
