@@ -1,11 +1,11 @@
-# Everything one does with this project. `make demo` and `make test` work on a fresh machine with Python 3.11+.
-PYTHON ?= python3
+# Everything one does with this project. `make demo` and `make test` need Python 3.11+, make and a package index.
+PYTHON ?= $(firstword $(foreach p,python3 python3.13 python3.12 python3.11,$(shell $(p) -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $(p))))
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint bench soak clean
+.PHONY: help install demo test lint format clean
 
 help:            ## show this
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -13,9 +13,10 @@ help:            ## show this
 install: $(STAMP)  ## make .venv and install everything into it
 
 $(STAMP): pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "statekit needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version). Try: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 2; }
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@test -n "$(PYTHON)" || { echo "statekit needs Python 3.11 or newer (with venv), and found none. Try: make $(MAKECMDGOALS) PYTHON=/path/to/python3.12"; exit 2; }
+	@echo "installing into $(VENV) with $$($(PYTHON) --version) ..."
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
 	@touch $(STAMP)
 
 demo: install    ## the proof: memory, sticky and shared under load; writes report/
@@ -28,6 +29,10 @@ lint: install    ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+format: install  ## let ruff put everything in order
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
 
 clean:           ## remove what the targets above made
 	rm -rf $(VENV) report .mypy_cache .ruff_cache .pytest_cache

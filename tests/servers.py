@@ -36,8 +36,9 @@ def _version(path: str) -> str:
     return text.partition("v=")[2].split(" ")[0]
 
 
-# A shell waits on a pipe that closes when we end, however we end, and takes the server with it.
-WATCH = '"$@" & echo $!; read -r _; kill -9 $! 2>/dev/null; wait'
+# A shell waits on a pipe that closes when we end, however we end, and takes server and folder with it.
+WATCH = """folder=$1; shift; "$@" & echo $!
+read -r word; kill -9 $! 2>/dev/null; wait; [ "$word" = keep ] || rm -rf "$folder" """
 
 
 @dataclass
@@ -67,7 +68,7 @@ class Server:
         rest = ["--dir", str(self.folder), "--logfile", str(self.folder / "log"), *self.options]
         rest += [] if self.config else ["--save", ""]
         self._shell = subprocess.Popen(
-            ["sh", "-c", WATCH, "sh", str(self.program), *where, *rest],
+            ["sh", "-c", WATCH, "sh", str(self.folder), str(self.program), *where, *rest],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -100,10 +101,8 @@ class Server:
 
     def stop(self, *, keep: bool = False) -> None:
         """End it at once; `keep` leaves its files for a restart with `start`."""
-        if self._shell is not None and self._shell.stdin and self._shell.stdout:
-            self._shell.stdin.close()
-            self._shell.wait(10)
-            self._shell.stdout.close()
+        if self._shell is not None:
+            self._shell.communicate("keep\n" if keep else "", timeout=10)
             self._shell = None
         if not keep:
             shutil.rmtree(self.folder, ignore_errors=True)
