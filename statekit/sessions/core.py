@@ -3,18 +3,18 @@
 Footprint (``sha`` is the SHA-256 of the id, in hexadecimal; the id itself is stored nowhere):
 
     session:{sha}           hash, one field a key of the session (``d:<key>``) and what the record knows of itself
-                            TTL: the nearer of idle and absolute deadline; grace of a retired id; 60 s of a tombstone
+                            TTL: the nearer of idle and absolute deadline; 60 s (or the grace) once retired or ended
     sessions:{principal}    sorted set of sha by absolute deadline in ms; TTL: the furthest deadline in it
 
 Scripts: load, save, create, retire, revoke, glance on a record; enroll, roster, withdraw on an index.
 Round trips: open 1 (0 if never read), save 1 (0 if nothing changed), sign-in 2, renewal 2, sign-out 1 or 2,
-list 2, revoke 1 or 2, revoke all 4 and more, one for each 500 sessions.
+list 2, revoke 1 or 2, revoke all 3, and 2 more for each further 500 sessions.
 
 Guaranteed: an id that statekit did not issue never names a session. Writes of different keys never undo each
 other. A session that was signed out, revoked or has expired is never written again. When `revoke_all` returns,
-no session that the principal was signed in to when it was called answers to its id, nor does one whose sign-in
-was being written meanwhile. No session outlives its absolute deadline; one in use lives at least
-``(1 - touch_after) * idle`` after its last use.
+no session that the principal was signed in to when it was called answers to its id, renewed meanwhile or not; a
+sign-in at the same time is ended too, or comes after it whole. No session outlives its absolute deadline; one in
+use lives at least ``(1 - touch_after) * idle`` after its last use.
 
 Not guaranteed: two requests that write the same key at once are not ordered, the later save wins. What another
 request writes under the old id while it is being renewed is dropped, and that request is told (`SUPERSEDED`).
@@ -49,7 +49,7 @@ from statekit.sessions.model import (
 )
 from statekit.sessions.session import Change, Session
 from statekit.store.keys import Keys, encoded
-from statekit.store.op import Call, Op, Reply, Script
+from statekit.store.op import Call, Op, Reply, Script, ask
 
 __all__ = ["Operations"]
 
@@ -64,7 +64,7 @@ ROSTER = Script.load(__package__, "roster", read_only=True)
 WITHDRAW = Script.load(__package__, "withdraw")
 
 TOMBSTONE_MS = 60_000
-"""How long an ended session's name stays taken ..."""
+"""How long an ended session's name stays taken, and a retired one names its successor ..."""
 TRUSTED_US = 30_000_000
 """... and, half of that, how old an entry in the index may be when its session is written."""
 LISTED = 1000
@@ -260,27 +260,28 @@ class Operations:
     def revoking_all(self, principal: str, keep: str | None = None) -> Op[int]:
         """End every session of a principal but `keep`; returns how many were live.
 
-        Repeated until the index shows nothing new: a session that was being renewed meanwhile turns up there.
+        A session being renewed meanwhile is found too: the record it replaces names it.
         """
         seen = set() if keep is None else {_handle(keep)}
+        names = set((yield from self._listed(principal, -1))) - seen
         live = 0
-        while True:
-            names = [name for name in (yield from self._listed(principal, -1)) if name not in seen]
-            if not names:
-                return live
-            for batch in _batches(names):
-                live += yield from self._revoking_batch(principal, batch)
-            seen.update(names)
+        while names:
+            kin = set[str]()
+            for batch in _batches(sorted(names)):
+                ended = yield from self._revoking_batch(principal, batch)
+                live += sum(one.live for one in ended)
+                kin.update(name for one in ended for name in one.kin)
+            seen |= names
+            names = kin - seen
+        return live
 
-    def _revoking_batch(self, principal: str, names: Sequence[str]) -> Op[int]:
+    def _revoking_batch(self, principal: str, names: Sequence[str]) -> Op[list[_Ended]]:
         """First the sessions, then the index: a crash between leaves entries, which the next call works off."""
         replies = _checked((yield tuple(self._ending(name) for name in names)))
         ended = [_Ended.read(name, reply) for name, reply in zip(names, replies, strict=True)]
-        kin = {name for one in ended for name in one.kin}.difference(names)
-        calls = (self._withdrawal(principal, names), *(self._ending(name) for name in sorted(kin)))
-        _checked((yield calls))
+        yield from ask(self._withdrawal(principal, names))
         self._tell_ended(ended)
-        return sum(one.live for one in ended)
+        return ended
 
     def listing(self, principal: str) -> Op[list[SessionInfo]]:
         """The live sessions of a principal, newest first."""

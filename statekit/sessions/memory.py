@@ -98,19 +98,20 @@ def _retire(data: Data, keys: Sequence[str], args: Sequence[Arg]) -> Reply:
         return [b"gone"]
     if b"retired" in record:
         return _flat(b"retired", record)
+    after, stays = {b"after": _bytes(args[4])} if args[4] else {}, int(args[3])
     if grace == 0:
-        data.put(keys[0], {b"ended": b"1"}, int(args[3]))
+        data.put(keys[0], {b"ended": b"1", **after}, stays)
     else:
         left = min(grace, int(record[b"touched"]) + idle - now, int(record[b"absolute"]) - now)
-        after = {b"after": _bytes(args[4])} if args[4] else {}
-        data.put(keys[0], {**record, b"retired": b"%d" % (now + left), **after}, -(-left // 1000))
+        retired = {**record, b"retired": b"%d" % (now + left), **after}
+        data.put(keys[0], retired, max(stays, -(-left // 1000)))
     return _flat(b"live", record)
 
 
 def _revoke(data: Data, keys: Sequence[str], args: Sequence[Arg]) -> Reply:
     now, idle = data.now(args[0]), int(args[1])
     record: Fields = data.get(keys[0]) or {}
-    live = _open(record, now, idle) and now < int(record.get(b"retired", now + 1))
+    live = _open(record, now, idle) and b"retired" not in record
     data.put(keys[0], {b"ended": b"1"}, int(args[2]))
     return [int(live), *(record.get(name, b"") for name in (b"principal", b"before", b"after"))]
 

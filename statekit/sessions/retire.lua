@@ -1,11 +1,12 @@
 -- Take a session's id out of use because it is being renewed, and hand over what the record holds.
--- For the length of the grace the old id shows the record as it was, read-only.
+-- For the length of the grace the old id shows the record as it was, read-only. What is left of it stays a
+-- little longer, so that who ends the old session now still learns which one to end with it.
 --
 -- KEYS[1]  the old record (hash)
 -- ARGV[1]  now, µs; empty: the server's clock
 -- ARGV[2]  idle time, µs
 -- ARGV[3]  grace, µs; 0: none, a tombstone takes the record's place
--- ARGV[4]  time a tombstone stays, ms
+-- ARGV[4]  time a tombstone stays, ms; a retired record stays at least that long
 -- ARGV[5]  name of the record that replaces it; empty: not told (see sign-in)
 --
 -- Returns  {'live', field, value, ...}     it was in use until now
@@ -13,7 +14,7 @@
 --          {'gone'}                        unknown, expired or ended
 local record = KEYS[1]
 local now, idle, grace = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
-local tombstone_ms, after = ARGV[4], ARGV[5]
+local tombstone_ms, after = tonumber(ARGV[4]), ARGV[5]
 
 if not now then
   local clock = redis.call('TIME')
@@ -32,17 +33,18 @@ if retired then
   return fields
 end
 
+local stays = tombstone_ms
 if grace == 0 then
   redis.call('DEL', record)
   redis.call('HSET', record, 'ended', '1')
-  redis.call('PEXPIRE', record, tombstone_ms)
 else
   -- The view never outlives the session it shows.
   local left = math.min(grace, touched + idle - now, absolute - now)
   redis.call('HSET', record, 'retired', string.format('%.0f', now + left))
-  if after ~= '' then redis.call('HSET', record, 'after', after) end
-  redis.call('PEXPIRE', record, string.format('%.0f', math.ceil(left / 1000)))
+  stays = math.max(stays, math.ceil(left / 1000))
 end
+if after ~= '' then redis.call('HSET', record, 'after', after) end
+redis.call('PEXPIRE', record, string.format('%.0f', stays))
 
 table.insert(fields, 1, 'live')
 return fields

@@ -7,7 +7,8 @@
 -- ARGV[3]  time the tombstone stays, ms
 --
 -- Returns  {live, principal, before, after}
---          live is 1 if this ended a session, 0 if there was none; principal is empty if it had none;
+--          live is 1 if this ended a session, 0 if there was none (the view of a retired id is not one);
+--          principal is empty if it had none;
 --          before and after name the records it replaced and was replaced by, empty if none
 local record = KEYS[1]
 local now, idle, tombstone_ms = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3]
@@ -18,9 +19,9 @@ if not now then
 end
 
 local meta = redis.call('HMGET', record, 'touched', 'absolute', 'retired', 'principal', 'before', 'after')
-local touched, absolute, retired = tonumber(meta[1] or ''), tonumber(meta[2] or ''), tonumber(meta[3] or '')
+local touched, absolute, retired = tonumber(meta[1] or ''), tonumber(meta[2] or ''), meta[3]
 local live = 0
-if absolute and now < touched + idle and now < absolute and not (retired and now >= retired) then live = 1 end
+if absolute and now < touched + idle and now < absolute and not retired then live = 1 end
 
 -- Deleting works on a full store too, the tombstone need not: there, the racing sign-in cannot be written either.
 redis.call('DEL', record)

@@ -74,7 +74,7 @@ def checked(value: Any, path: str = "value", depth: int = DEEPEST) -> Any:
                     f"{path} is nested deeper than {DEEPEST} levels, or contains itself: store less of it"
                 )
             return write(value, path, depth - 1)
-    raise NonPrimitiveValue(f"{path} is {_described(value)}, which is not data: {_cure(value)}")
+    raise NonPrimitiveValue(f"{path} is of type {_named(type(value))}, which is not data: {_cure(value)}")
 
 
 def _text(value: str, _path: str, _depth: int) -> str:
@@ -137,10 +137,8 @@ _WRITERS: tuple[tuple[type, Callable[[Any, str, int], Any]], ...] = (
 )
 
 
-def _described(value: Any) -> str:
-    kind = type(value)
-    name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
-    return f"a {name}"
+def _named(kind: type) -> str:
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
 
 
 def _cure(value: Any) -> str:
