@@ -10,7 +10,7 @@ Rule 3: a limit that could not be seen from outside the view (a decorator hid it
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from flask import Flask, Response, request
@@ -37,17 +37,20 @@ class Admission:
         self._headers = headers
         self._build = builder(kit)
         self._idle: dict[str, int] = {}
+        self._plans: dict[tuple[str, str], tuple[Rule, ...]] = {}
 
     def admit(self) -> None:
         """Decide all limits of the current request that can be decided now; raises `TooManyRequests`."""
-        self.enforce([rule for rule in self._rules() if not rule.late])
+        rules = self._plan()
+        if rules:
+            self.enforce(rules)
 
-    def enforce(self, rules: list[Rule]) -> None:
+    def enforce(self, rules: Sequence[Rule]) -> None:
         """Decide those of the rules that apply and are not decided yet; raises `TooManyRequests`."""
-        if not self._app.config.get("STATEKIT_LIMITS", True):
-            return
         current = visit()
         due = [rule for rule in rules if rule not in current.decided and rule.applies(request.method)]
+        if not due or not self._app.config.get("STATEKIT_LIMITS", True):
+            return
         current.decided.update(due)
         hits = [hit for rule in due for hit in rule.hits(self._build)]
         if hits:
@@ -61,8 +64,8 @@ class Admission:
 
     def learn(self, current: Visit) -> None:
         """Note whether the endpoint used its session."""
-        refused = any(not decision.allowed for decision in current.decisions)
-        if current.session is not None and current.session.arrived and not refused:
+        served = current.decision  # without limits a session does not travel, and a refusal teaches nothing
+        if served is not None and served.allowed and current.session is not None and current.session.arrived:
             endpoint = request.endpoint or ""
             self._idle[endpoint] = 0 if current.session.used else self._idle.get(endpoint, 0) + 1
 
@@ -72,6 +75,15 @@ class Admission:
             for name, value in self._fields(visit()):
                 response.headers[name] = value
         return response
+
+    def _plan(self) -> tuple[Rule, ...]:
+        """The rules of an endpoint, looked up once; an address that leads nowhere has the app's."""
+        if request.endpoint is None:
+            return self._defaults
+        where = request.endpoint, request.method
+        if where not in self._plans:
+            self._plans[where] = tuple(rule for rule in self._rules() if not rule.late)
+        return self._plans[where]
 
     def _rules(self) -> Iterator[Rule]:
         if request.endpoint == "static":

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any, TypeVar
 
 from flask import Flask, Request, Response, has_request_context, request
@@ -40,9 +40,11 @@ class FlaskSession(SessionMixin):
 
     accessed = False
 
-    def __init__(self, sessions: Sessions, cookie: str | None, sign_in_key: str | None = None) -> None:
+    def __init__(
+        self, sessions: Sessions, carried: Callable[[], str | None], sign_in_key: str | None = None
+    ) -> None:
         self._sessions = sessions
-        self._cookie = cookie
+        self._carried = carried
         self._sign_in_key = sign_in_key
         self._signed_in_as: object = _UNSEEN
         self._opened: Session | None = None
@@ -52,10 +54,15 @@ class FlaskSession(SessionMixin):
 
     # -- how it gets here --------------------------------------------------------------------------------
 
+    @cached_property
+    def cookie(self) -> str | None:
+        """What the request's cookie says; looked for when somebody asks."""
+        return self._carried() or None
+
     @property
     def arrived(self) -> bool:
         """Whether the request came with a session's cookie."""
-        return self._cookie is not None
+        return self.cookie is not None
 
     @property
     def awaited(self) -> bool:
@@ -64,7 +71,7 @@ class FlaskSession(SessionMixin):
 
     def opening(self) -> Any:
         """The operation that reads it, to travel with others."""
-        return self._sessions.opening(self._cookie)
+        return self._sessions.opening(self.cookie)
 
     def adopt(self, opened: Session) -> None:
         """Take what `opening` returned."""
@@ -75,7 +82,7 @@ class FlaskSession(SessionMixin):
         """The `statekit.Session` behind it."""
         self.used = self.accessed = True
         if self._opened is None:
-            self._opened = self._sessions.open(self._cookie)
+            self._opened = self._sessions.open(self.cookie)
         return self._opened
 
     # -- the mapping -------------------------------------------------------------------------------------
@@ -196,8 +203,11 @@ class StatekitSessionInterface(SessionInterface):
 
     def open_session(self, app: Flask, request: Request) -> FlaskSession:
         """Hand out a session that has not been read yet."""
-        carried = self.policy(app).pick(request.cookies, **_seen(request))
-        session = visit().session = FlaskSession(self._sessions, carried or None, self._sign_in_key)
+
+        def carried() -> str | None:
+            return self.policy(app).pick(request.cookies, **_seen(request))
+
+        session = visit().session = FlaskSession(self._sessions, carried, self._sign_in_key)
         return session
 
     def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:
