@@ -40,7 +40,7 @@ class Replica(LocalCopy[Store]):
     _beat: Beat | None = None
 
     def __init__(
-        self, store: Store, name: str, directory: Path | None = None, reconcile: Duration = core.RECONCILE
+        self, store: Store, name: str, directory: Path | None = None, reconcile: Duration | None = None
     ) -> None:
         super().__init__(store, name, directory, reconcile)
         self._asking = threading.RLock()

@@ -36,11 +36,11 @@ class LocalCopy(Generic[S]):
     """A copy of the documents of one replica."""
 
     def __init__(
-        self, store: S, name: str, directory: Path | None = None, reconcile: Duration = core.RECONCILE
+        self, store: S, name: str, directory: Path | None = None, reconcile: Duration | None = None
     ) -> None:
         self._store: S = store
         self._at = core.Address.of(store.keys, name)
-        self._reconcile = seconds(reconcile, "reconcile")
+        self._reconcile = seconds(core.RECONCILE if reconcile is None else reconcile, "reconcile")
         self._lifetime_ms = math.ceil(core.MISSED * self._reconcile * 1000)
         where = (store.transport.describe(), store.keys.namespace, name)
         self._file = LastKnownGood(directory, *where) if directory else None

@@ -6,7 +6,7 @@ import pytest
 
 from statekit.errors import UsageError, VersionConflict
 from statekit.flags import Flag, FlagInvalid, FlagMismatch, FlagUnknown, Reason, Rule, Variant
-from tests.waiting import until
+from tests.servers import wait_until
 
 PAGE = Flag(variants={"small": 20, "large": 50}, default="small", rules=[Rule({"plan": "pro"}, "large")])
 
@@ -279,7 +279,7 @@ def test_too_large_a_document_is_refused(flags):
 def test_workers_lists_who_follows(kit, another_kit):
     kit.flags.set("a", Flag())
     with another_kit:
-        assert until(lambda: [one.version for one in kit.flags.workers()] == [1, 1])
+        wait_until(lambda: [one.version for one in kit.flags.workers()] == [1, 1])
     assert len(kit.flags.workers()) == 1
 
 
