@@ -1,9 +1,9 @@
 """Rate limits: how often a caller may do something, counted once for all processes."""
 
-from statekit.ratelimit.core import Algorithm, OnOutage
 from statekit.ratelimit.decision import Decision, HeaderStyle, LimitState
 from statekit.ratelimit.faces import AsyncRateLimiter, RateLimiter
 from statekit.ratelimit.limits import Limit
+from statekit.ratelimit.rule import Algorithm, OnOutage
 
 __all__ = [
     "Algorithm",

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 from statekit.errors import UsageError
 from statekit.ratelimit.limits import Limit
+from statekit.ratelimit.rule import Hit
 
 __all__ = ["Decision", "HeaderStyle", "LimitState"]
 
@@ -55,26 +56,45 @@ class Decision:
     """
 
     allowed: bool
-    limits: tuple[LimitState, ...]
-    at: float
-    """When it was decided, by the store's clock, in seconds since 1970; 0.0 on a degraded decision."""
+    hits: tuple[Hit, ...]
+    """What was asked for."""
+    figures: tuple[int, ...]
+    """What the script answered; spelt out by `limits`, when somebody reads it."""
     degraded: bool = False
     """The store could not be asked: this is the answer declared as ``on_outage``."""
-    would_refuse: bool = False
-    """A limiter in shadow mode let this pass that it would refuse otherwise."""
 
     def __bool__(self) -> bool:
         return self.allowed
 
     @property
+    def limits(self) -> tuple[LimitState, ...]:
+        """Where each limit stands, in the order given."""
+        states, start = [], 2
+        for hit in self.hits:
+            rule = hit.rule
+            for limit, policy in zip(rule.limits, rule.policies, strict=True):
+                left, retry, more, reset = self.figures[start : start + 4]
+                wait = None if retry < 0 else retry / 1e6
+                states.append(
+                    LimitState(rule.name, hit.key, policy, limit, left, wait, more / 1e6, reset / 1e6)
+                )
+                start += 4
+        return tuple(states)
+
+    @property
+    def at(self) -> float:
+        """When it was decided, by the store's clock, in seconds since 1970; 0.0 if the store was not asked."""
+        return self.figures[1] / 1e6
+
+    @property
+    def would_refuse(self) -> bool:
+        """Whether a limiter in shadow mode let this pass that would refuse it otherwise."""
+        return self.allowed and any(self.figures[3::4])
+
+    @property
     def tightest(self) -> LimitState:
         """The limit that binds first."""
-        refused = [state for state in self.limits if state.refused]
-        if refused:
-            return max(
-                refused, key=lambda state: math.inf if state.retry_after is None else state.retry_after
-            )
-        return min(self.limits, key=lambda state: (state.remaining, -state.reset_after))
+        return _tightest(self.limits)
 
     @property
     def limit(self) -> Limit:
@@ -125,15 +145,23 @@ class Decision:
         return fields
 
 
+def _tightest(states: Sequence[LimitState]) -> LimitState:
+    refused = [state for state in states if state.refused]
+    if refused:
+        return max(refused, key=lambda state: math.inf if state.retry_after is None else state.retry_after)
+    return min(states, key=lambda state: (state.remaining, -state.reset_after))
+
+
 def _ietf(decision: Decision) -> dict[str, str]:
-    fields = {"RateLimit-Policy": _listed(decision.limits, _policy)}
+    states = decision.limits
+    fields = {"RateLimit-Policy": _listed(states, _policy)}
     if not decision.degraded:
-        fields["RateLimit"] = _listed(decision.limits, _standing)
+        fields["RateLimit"] = _listed(states, _standing)
     return fields
 
 
-def _listed(states: Sequence[LimitState], item: object) -> str:
-    return ", ".join(dict.fromkeys(_quoted(state.policy) + item(state) for state in states))  # type: ignore[operator]
+def _listed(states: Sequence[LimitState], item: Callable[[LimitState], str]) -> str:
+    return ", ".join(dict.fromkeys(_quoted(state.policy) + item(state) for state in states))
 
 
 def _policy(state: LimitState) -> str:
@@ -152,10 +180,9 @@ def _quoted(name: str) -> str:
 
 
 def _legacy(decision: Decision) -> dict[str, str]:
-    if decision.degraded:
-        return {"X-RateLimit-Limit": str(decision.limit.count)}
-    return {
-        "X-RateLimit-Limit": str(decision.limit.count),
-        "X-RateLimit-Remaining": str(decision.remaining),
-        "X-RateLimit-Reset": str(math.ceil(decision.at + decision.reset_after)),
-    }
+    tightest = decision.tightest
+    fields = {"X-RateLimit-Limit": str(tightest.limit.count)}
+    if not decision.degraded:
+        fields["X-RateLimit-Remaining"] = str(tightest.remaining)
+        fields["X-RateLimit-Reset"] = str(math.ceil(decision.at + tightest.reset_after))
+    return fields

@@ -10,10 +10,11 @@ from typing import Any, Generic, TypeAlias, TypeVar
 from weakref import WeakKeyDictionary
 
 from statekit.errors import UsageError
-from statekit.ratelimit.core import Hit, Outage, Rule, deciding, pause, resetting
+from statekit.ratelimit.core import Outage, deciding, pause, resetting
 from statekit.ratelimit.decision import Decision
 from statekit.ratelimit.limits import Limit, LimitLike
 from statekit.ratelimit.memory import TWINS
+from statekit.ratelimit.rule import Hit, Rule
 from statekit.store.durations import Duration, seconds
 from statekit.store.hooks import Degraded
 from statekit.store.memory import MemoryTransport

@@ -11,9 +11,10 @@ import redis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from statekit.ratelimit.core import HIT, layout
+from statekit.ratelimit.core import HIT
 from statekit.ratelimit.limits import LARGEST, Limit
 from statekit.ratelimit.memory import hit as twin
+from statekit.ratelimit.rule import layout
 from statekit.store.memory import Data
 
 START = 1_893_456_000_000_000

@@ -1,0 +1,235 @@
+-- Part of hit.lua: the sliding log.
+--
+-- One string: a header, then a ring of 8-byte words, one a hit whatever it cost:
+--     the tick of the hit (its low 64 - bits bits) | units charged before it, modulo 2^bits
+-- All words from the oldest to the newest are in order of time, so both halves are in order too, and both
+-- are read relative to the newest: nothing in the ring is older than the longest window.
+--
+--   header  1 version | 1 bits | 1 shift | 1 m | 4 capacity | 4 head | 4 entries | 8 newest | 4 total
+--   then m times, the edge of a window, a hint that is exact if the window is the one asked for:
+--           8 window | 8 tick of its oldest entry | 4 entries in it | 4 units charged before it
+--
+-- Lua numbers are exact up to 2^53; the two halves of a word are therefore never put together.
+
+local byte, char, FIXED, EDGE = string.byte, string.char, 28, 24
+
+local function u32(v)
+  return char(floor(v / 16777216) % 256, floor(v / 65536) % 256, floor(v / 256) % 256, v % 256)
+end
+
+local function u64(v)
+  return u32(floor(v / 4294967296)) .. u32(v % 4294967296)
+end
+
+local function at32(s, i)
+  local a, b, c, d = byte(s, i, i + 3)
+  return ((a * 256 + b) * 256 + c) * 256 + d
+end
+
+local function at64(s, i)
+  return at32(s, i) * 4294967296 + at32(s, i + 4)
+end
+
+local function word(log, tick, units)
+  local split = 2 ^ (32 - log.bits)
+  local low = tick % 2 ^ (64 - log.bits)
+  return u32(floor(low / split)) .. u32(low % split * 2 ^ log.bits + units % 2 ^ log.bits)
+end
+
+-- Tick and units-before of one word of `s`, the tick made whole by its distance from the newest.
+local function unword(log, s, i)
+  local high, low = at32(s, i), at32(s, i + 4)
+  local unit = 2 ^ log.bits
+  local tick = high * 2 ^ (32 - log.bits) + floor(low / unit)
+  return log.newest - (log.newest - tick) % 2 ^ (64 - log.bits), low % unit
+end
+
+-- The p-th oldest entry, from 1.
+local function entry(log, p)
+  local from = log.start + 8 * ((log.head - log.n + p - 1) % log.capacity)
+  return unword(log, call('GETRANGE', log.key, from, from + 7), 1)
+end
+
+-- The words of the newest `n` entries as they lie in the ring, oldest first.
+local function words(log, n)
+  if n == 0 then return '' end
+  local from = (log.head - n) % log.capacity
+  local stop = min(from + n, log.capacity)
+  local found = call('GETRANGE', log.key, log.start + 8 * from, log.start + 8 * stop - 1)
+  if stop - from == n then return found end
+  return found .. call('GETRANGE', log.key, log.start, log.start + 8 * (n - (stop - from)) - 1)
+end
+
+-- How many words a ring for `n` entries gets: it fills one size class of the allocator (four a doubling),
+-- so growing costs at most a quarter of memory, and never more words than the limit can admit.
+local function capacity(log, n)
+  local bytes = log.start + 8 * (n < 64 and floor(n * 1.5) + 2 or n) + 6
+  local base = 64
+  while bytes > 2 * base do base = base * 2 end
+  local class = ceil(bytes / (base / 4)) * (base / 4)
+  return max(n, min(floor((class - 6 - log.start) / 8), log.most))
+end
+
+local function header(log)
+  local parts = {
+    char(1, log.bits, log.shift, log.m), u32(log.capacity), u32(log.head),
+    u32(log.n), u64(log.newest), u32(log.total % 2 ^ log.bits),
+  }
+  for i = 1, log.m do
+    local edge = log.edges[i]
+    parts[#parts + 1] = edge and u64(edge.window) .. u64(edge.oldest) .. u32(edge.n) .. u32(edge.before)
+      or string.rep('\0', EDGE)
+  end
+  return table.concat(parts)
+end
+
+-- Lay the ring out anew around `body` (words, oldest first), at its exact size: the server would double a
+-- string that grows in place.
+local function rebuild(log, body)
+  log.n = #body / 8
+  log.m = log.wanted
+  log.start = FIXED + EDGE * log.m
+  log.capacity = capacity(log, log.n)
+  log.head = log.n % log.capacity
+  local pad = string.rep('\0', 8 * (log.capacity - log.n))
+  call('SET', log.key, header(log) .. body .. pad, 'PX', log.ttl)
+end
+
+-- Write every word anew: other widths of its halves, or a clock that was set back. Units that no width could
+-- hold beside such a window count as the most it holds: more than the limits, which are narrower, allow.
+local function recode(log, spec, back)
+  local old, bits, shift = words(log, log.n), spec.bits, spec.shift
+  local _, first = unword(log, old, 1)
+  local live, span = (log.total - first) % 2 ^ log.bits, ceil(spec.longest.window / 2 ^ shift)
+  while 2 ^ bits <= live and bits < 32 and 2 ^ (63 - bits) >= span do bits = bits + 1 end
+  local fresh, scale = { bits = bits }, 2 ^ (log.shift - shift)
+  local body, most = {}, 2 ^ bits - 1
+  for p = 1, log.n do
+    local tick, units = unword(log, old, 8 * p - 7)
+    local since = min((log.total - units) % 2 ^ log.bits, most)
+    body[p] = word(fresh, ceil((tick - back) * scale), -since)
+  end
+  log.bits, log.shift, log.total = bits, shift, 0
+  log.newest = ceil((log.newest - back) * scale)
+  log.hints = nil
+  rebuild(log, table.concat(body))
+end
+
+local function load(key, spec)
+  local h = call('GETRANGE', key, 0, FIXED + EDGE * #spec.limits - 1)
+  local log = { key = key, bits = spec.bits, shift = spec.shift, n = 0, m = 0, capacity = 0, head = 0,
+    newest = 0, total = 0, start = FIXED, edges = {}, most = spec.longest.count,
+    wanted = min(#spec.limits, 8), ttl = lifetime(spec.longest.window * 1.25) }
+  if h == '' then return log end
+  local _
+  _, log.bits, log.shift, log.m = byte(h, 1, 4)
+  log.capacity, log.head, log.n = at32(h, 5), at32(h, 9), at32(h, 13)
+  log.newest, log.total = at64(h, 17), at32(h, 25)
+  log.start, log.hints = FIXED + EDGE * log.m, h
+  local tick = 2 ^ log.shift
+  local span, ahead = ceil(spec.longest.window / tick), log.newest - ceil(now / tick)
+  local narrow = 2 ^ (64 - log.bits) < span or 2 ^ log.bits <= spec.highest
+  log.ttl = lifetime(spec.longest.window * 1.25 + max(0, min(ahead, span)) * tick)
+  if ahead > span then
+    recode(log, spec, ahead)  -- the clock was set back for good: entries keep their ages
+  elseif narrow or log.shift ~= spec.shift then
+    recode(log, spec, 0)
+  end
+  return log
+end
+
+-- The first of the entries after the `low`-th that is still inside the window; the newest is known to be.
+local function search(log, low, window)
+  local high, step, tick, units = log.n, 1, nil, nil
+  local found_tick, found_units
+  while high - low > 1 do
+    local p = found_tick and floor((low + high) / 2) or min(low + step, high - 1)
+    tick, units = entry(log, p)
+    if tick + window > log.tick then
+      high, found_tick, found_units = p, tick, units
+    else
+      low, step = p, step * 2
+    end
+  end
+  if not found_tick then found_tick, found_units = entry(log, high) end
+  return high, found_tick, found_units
+end
+
+-- Where a window begins in the ring: from the hint if it still holds, else by search from there.
+local function edge_of(log, i, window)
+  if log.n == 0 or log.newest + window <= log.tick then
+    return { window = window, n = 0, oldest = 0, before = log.total }
+  end
+  local low, at = 0, FIXED + EDGE * (i - 1) + 1
+  if log.hints and i <= log.m and at64(log.hints, at) == window then
+    local oldest, n = at64(log.hints, at + 8), at32(log.hints, at + 16)
+    if n > 0 and oldest + window > log.tick then
+      return { window = window, n = n, oldest = oldest, before = at32(log.hints, at + 20) }
+    end
+    low = log.n - n
+  end
+  local first, oldest, before = search(log, low, window)
+  return { window = window, n = log.n - first + 1, oldest = oldest, before = before }
+end
+
+-- The tick of the entry whose end frees the `units`-th unit of a window. Each entry holds at least one unit,
+-- so it is no further from the edge than that; where all hits cost one it is exactly there.
+local function holder(log, edge, units)
+  if units <= 1 then return edge.oldest end
+  local low = log.n - edge.n + 1
+  local high = min(log.n, low + units - 1)
+  local tick, found = edge.oldest, high
+  while high >= low do
+    local t, before = entry(log, found)
+    if (before - edge.before) % 2 ^ log.bits < units then
+      tick, low = t, found + 1
+    else
+      high = found - 1
+    end
+    found = floor((low + high) / 2)
+  end
+  return tick
+end
+
+local function append(log, units)
+  local kept = log.edges[log.longest].n
+  local new = word(log, log.tick, log.total)
+  log.newest, log.total = log.tick, log.total + units
+  for _, edge in ipairs(log.edges) do
+    if edge.n == 0 then edge.oldest = log.tick end
+    edge.n = edge.n + 1
+  end
+  local sparse = log.capacity > 64 and kept * 4 < log.capacity
+  if kept == log.capacity or sparse then
+    return rebuild(log, words(log, kept) .. new)
+  end
+  local slot = log.start + 8 * log.head
+  log.head, log.n = (log.head + 1) % log.capacity, kept + 1
+  call('SETRANGE', log.key, slot, new)
+  call('SETRANGE', log.key, 0, header(log))
+  call('PEXPIRE', log.key, log.ttl)
+end
+
+local function open_log(key, spec)
+  local log = load(key, spec)
+  local scale = 2 ^ log.shift
+  log.tick, log.longest = max(ceil(now / scale), log.newest), spec.longest.index
+  local states = {}
+  for i, limit in ipairs(spec.limits) do
+    local edge = edge_of(log, i, ceil(limit.window / scale))
+    log.edges[i] = edge
+    local state = { used = (log.total - edge.before) % 2 ^ log.bits }
+    function state.wait(target)
+      if state.used <= target then return 0 end
+      local tick = target == 0 and log.newest or holder(log, edge, state.used - target)
+      return (tick + edge.window - 1) * scale + 1 - now
+    end
+    states[i] = state
+  end
+  return states, function(units)
+    for _, state in ipairs(states) do state.used = state.used + units end
+    append(log, units)
+  end
+end
+
+open.log = open_log

@@ -1,0 +1,125 @@
+-- Part of hit.lua: the algorithms with a few numbers a limit.
+--
+-- One string a key: four numbers a limit, parted by blanks, the window first. Each algorithm makes of such a
+-- row a state: `used` units now, `wait(target)` microseconds until no more than `target` are used,
+-- `take(units)`, and `row()`. A row of another window, or another rate, hands on the units it counts.
+
+-- Begin of the window that holds `now`, and whether the stored one still runs. A clock that went back is held
+-- at the stored begin; one that went back by more than a window was set back for good.
+local function aligned(begin, window)
+  local here = now - now % window
+  if begin and begin > here and begin - now <= window then return begin end
+  return here
+end
+
+local function open_fixed(row, window)
+  local begin = aligned(row and row[2], window)
+  local state = { used = 0, moved = row and row[2] > begin }
+  if row and row[2] >= begin then state.used = row[3] end
+  function state.wait(target)
+    return state.used > target and begin + window - now or 0
+  end
+  function state.take(units) state.used = state.used + units end
+  function state.row() return { window, begin, state.used, 0 } end
+  return state
+end
+
+-- Of the window before, the share that still overlaps the last `window` microseconds counts, rounded up. The
+-- products stay below 2^53: where they would not, time is taken in steps of `q` microseconds.
+local function open_counter(row, window, count)
+  local begin = aligned(row and row[2], window)
+  local current, before, q = 0, 0, 1
+  if row and row[2] >= begin then
+    current, before = row[3], row[4]
+  elseif row and row[2] == begin - window then
+    before = row[3]
+  end
+  while max(current, before, count or 0) * ceil(window / q) >= 2 ^ 52 do q = q * 2 end
+  local steps, offset = ceil(window / q), max(0, begin - now)
+  local rest = begin + window - max(now, begin)
+  local share = before * ceil(rest / q)
+  local state = { used = current + floor((share + steps - 1) / steps), moved = row and row[2] > begin }
+  function state.wait(target)
+    if state.used <= target then return 0 end
+    if target >= current then return offset + rest - floor((target - current) * steps / before) * q end
+    return offset + rest + window - floor(target * steps / current) * q
+  end
+  function state.take(units)
+    current, state.used = current + units, state.used + units
+  end
+  function state.row() return { window, begin, current, before } end
+  return state
+end
+
+-- GCRA: `debt` is how far the theoretical arrival time lies ahead, in grains (1/1000 microsecond, or 1 for
+-- windows above 100 days); each unit adds `emission` grains, rounded up, so a burst never exceeds the count.
+local function open_gcra(row, window, count)
+  local grains = window > 8640000000000 and 1 or 1000
+  local emission = count and ceil(window * grains / max(count, 1)) or row[2]
+  local at, debt = now, 0
+  if row and row[3] > now and row[3] - now <= window then
+    at, debt = row[3], row[4]
+  elseif row then
+    debt = max(0, row[4] - max(0, now - row[3]) * grains)
+  end
+  local state = { used = ceil(debt / emission), moved = row and row[3] - now > window }
+  function state.wait(target)
+    local excess = debt - target * emission
+    return excess > 0 and at - now + ceil(excess / grains) or 0
+  end
+  function state.take(units)
+    debt, state.used = debt + units * emission, state.used + units
+  end
+  function state.row() return { window, emission, at, debt } end
+  return state
+end
+
+local OPEN = { fixed = open_fixed, counter = open_counter, gcra = open_gcra }
+
+local function rows_of(key)
+  local rows, row = {}, {}
+  for number in string.gmatch(call('GET', key) or '', '%d+') do
+    row[#row + 1] = tonumber(number)
+    if #row == 4 then rows[#rows + 1], row = row, {} end
+  end
+  return rows
+end
+
+local function save(key, states)
+  local numbers, longest = {}, 0
+  for _, state in ipairs(states) do
+    for _, number in ipairs(state.row()) do numbers[#numbers + 1] = string.format('%.0f', number) end
+    longest = max(longest, state.wait(0))
+  end
+  call('SET', key, table.concat(numbers, ' '), 'PX', lifetime(longest))
+end
+
+-- The state of one limit: its own row, else what the row in its place has counted, else a fresh one.
+local function resumed(open, rows, i, limit, paired)
+  local own
+  for _, row in ipairs(rows) do
+    if row[1] == limit.window then own = row end
+  end
+  local old = own or (paired and rows[i])
+  if not old then return open(nil, limit.window, limit.count) end
+  local emission = open == open_gcra and open(nil, limit.window, limit.count).row()[2]
+  if own and (not emission or emission == own[2]) then return open(own, limit.window, limit.count) end
+  local state = open(nil, limit.window, limit.count)
+  state.take(min(open(old, old[1]).used, limit.count))
+  return state
+end
+
+local function open_rows(key, spec)
+  local rows, states, moved = rows_of(key), {}, false
+  for i, limit in ipairs(spec.limits) do
+    states[i] = resumed(OPEN[spec.algorithm], rows, i, limit, #rows == #spec.limits)
+    moved = moved or states[i].moved
+  end
+  if moved then save(key, states) end
+  return states, function(units)
+    for _, state in ipairs(states) do state.take(units) end
+    save(key, states)
+  end
+end
+
+open.fixed, open.counter, open.gcra = open_rows, open_rows, open_rows
