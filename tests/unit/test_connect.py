@@ -19,6 +19,7 @@ from statekit.store.op import Call, Script, command, together
 from statekit.testing import Blocking, recorded
 from tests.conftest import PATIENT
 from tests.servers import Server, binary, wait_until
+from tests.tour import tour
 
 COUNT = Script("test.count", "return redis.call('INCRBY', KEYS[1], ARGV[1])")
 
@@ -224,6 +225,11 @@ def test_errors_of_a_cluster_stay_with_their_command(cluster_kit: Any) -> None:
     replies = cluster_kit.store.run(all_at_once())
     assert all("not an integer" in str(reply) for reply in replies[:3])
     assert list(replies[3:]) == [1] * 6
+
+
+def test_every_primitive_works_on_a_cluster(cluster_kit: Any) -> None:
+    with cluster_kit:
+        tour(cluster_kit)
 
 
 def test_a_slot_that_moves_is_followed(cluster_kit: Any, cluster: list[Server]) -> None:

@@ -1,0 +1,45 @@
+"""A tour of every primitive: what a test runs where anything might be missing, such as a permission."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from statekit import TenantSettings
+from statekit.flags import Flag
+
+
+class Settings(TenantSettings):
+    plan: str = "free"
+
+
+def tour(kit: Any) -> None:
+    """Use every primitive, writes and reads."""
+    kit.ping()
+    for algorithm in ("sliding-log", "sliding-counter", "gcra", "fixed-window"):
+        limiter = kit.rate_limiter(f"l-{algorithm}", "5/minute", "100/hour", algorithm=algorithm)
+        assert limiter.hit("ip").allowed
+        assert not limiter.peek("ip").degraded
+        limiter.reset("ip")
+    sessions = kit.sessions()
+    session = sessions.open(None)
+    session["cart"] = 1
+    sessions.save(session)
+    session.sign_in(principal="user:7")
+    sessions.save(session)
+    again = sessions.open(session.id)
+    assert again["cart"] == 1
+    again["cart"] = 2
+    sessions.save(again)
+    assert len(sessions.sessions_of("user:7")) == 1
+    assert sessions.revoke_all("user:7") == 1
+    kit.flags.set("new", Flag(rollout=25), by="ann", reason="tour", wait=5.0)
+    kit.flags.enabled("new", actor="user:7")
+    kit.flags.history("new")
+    kit.flags.undo(kit.flags.version, by="ann")
+    tenants = kit.tenants(Settings)
+    tenants.update("acme", {"plan": "pro"}, by="ann", reason="tour", wait=5.0)
+    assert tenants.get("acme").plan == "pro"
+    tenants.history("acme")
+    kit.pools.register("things", open=object, per_process=2, fleet=4)
+    with kit.pools.checkout("things", timeout=10.0):
+        kit.pools.fleet("things")
