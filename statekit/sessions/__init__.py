@@ -4,7 +4,6 @@ from statekit.sessions.cookie import CookiePolicy
 from statekit.sessions.faces import AsyncSessions, Sessions
 from statekit.sessions.model import (
     Outage,
-    Record,
     Rules,
     SaveOutcome,
     SessionEvent,
@@ -12,6 +11,7 @@ from statekit.sessions.model import (
     SessionGrown,
     SessionInfo,
 )
+from statekit.sessions.record import Record
 from statekit.sessions.session import Session
 
 __all__ = [

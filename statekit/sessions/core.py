@@ -38,7 +38,6 @@ from typing import Any
 from statekit.errors import SessionError, SessionTooLarge, StoreError, UsageError
 from statekit.sessions.model import (
     Outage,
-    Record,
     Rules,
     SaveOutcome,
     SessionEvent,
@@ -47,6 +46,7 @@ from statekit.sessions.model import (
     SessionInfo,
     handle_of,
 )
+from statekit.sessions.record import Delta, Draft, Ended, Record, field_name, pairs
 from statekit.sessions.session import Change, Session
 from statekit.store.keys import Keys, encoded
 from statekit.store.op import Call, Op, Reply, Script, ask
@@ -117,63 +117,81 @@ class Operations:
 
     def saving(self, session: Session) -> Op[SaveOutcome]:
         """Write what changed, in the way the session asks for."""
-        if not session.loaded or not session.modified:
+        if not session.loaded:
+            return SaveOutcome.UNTOUCHED
+        delta = Delta(*session.delta())
+        if session.change is Change.NONE and not delta:
             return SaveOutcome.UNTOUCHED
         if session.degraded:
             return SaveOutcome.DEGRADED
-        self._weigh(session)
+        self._weigh(session, delta.applied(session.wire))
         try:
-            return (yield from self._writing(session))
+            return (yield from self._writing(session, delta))
         except _Taken:
             session.mint_again()
-            return (yield from self._writing(session))
+            return (yield from self._writing(session, delta))
 
-    def _writing(self, session: Session) -> Op[SaveOutcome]:
+    def _writing(self, session: Session, delta: Delta) -> Op[SaveOutcome]:
         if session.change is Change.SIGN_OUT:
-            return (yield from self._signing_out(session))
+            return (yield from self._signing_out(session, delta))
         if session.change is not Change.NONE:
-            return (yield from self._renewing(session))
+            return (yield from self._renewing(session, delta))
         if session.record is None:
-            return (yield from self._creating(session, _Draft(session.content())))
-        return (yield from self._updating(session, session.record))
+            return (yield from self._creating(session, Draft(delta.changed)))
+        return (yield from self._updating(session, session.record, delta))
 
-    def _updating(self, session: Session, record: Record) -> Op[SaveOutcome]:
+    def _updating(self, session: Session, record: Record, delta: Delta) -> Op[SaveOutcome]:
         if record.retired:
             return SaveOutcome.SUPERSEDED
-        changed, deleted = session.delta()
         tag, *_ = yield from SAVE(
             (self._record(record.handle),),
-            (self.now(), self.rules.idle_us, len(changed), *_flat(changed), *map(_field, deleted)),
+            (
+                self.now(),
+                self.rules.idle_us,
+                len(delta.changed),
+                *pairs(delta.changed),
+                *map(field_name, delta.deleted),
+            ),
         )
         if tag == b"saved":
-            session.written(replace(record, fields=_merged(record.fields, changed, deleted)))
+            session.written(replace(record, fields=delta.applied(session.wire)))
             return SaveOutcome.SAVED
         return SaveOutcome.SUPERSEDED if tag == b"retired" else SaveOutcome.GONE
 
-    def _signing_out(self, session: Session) -> Op[SaveOutcome]:
-        old, content = session.record, session.content()
-        if old is not None:
-            yield from self.revoking(old.handle)
-        if not content:
-            session.written(None)
-            return SaveOutcome.ENDED
-        return (yield from self._creating(session, _Draft(content)))
+    def _signing_out(self, session: Session, delta: Delta) -> Op[SaveOutcome]:
+        if session.record is not None:
+            yield from self.revoking(session.record.handle)
+        if delta.changed:
+            return (yield from self._creating(session, Draft(delta.changed)))
+        session.written(None)
+        return SaveOutcome.ENDED
 
-    def _renewing(self, session: Session) -> Op[SaveOutcome]:
+    def _renewing(self, session: Session, delta: Delta) -> Op[SaveOutcome]:
         """Round one: enter the new name, retire the old. Round two: write the record under the new name."""
         old = session.record
         entering = self._enrolling(session, old)
         retiring = self._retiring(session, old) if old else ()
         replies = _checked((yield entering + retiring))
-        draft = _Draft(session.content(), session.principal)
+        draft = Draft(delta.changed, session.principal)
         if entering:
             draft = replace(draft, not_after=int(replies[0]) + TRUSTED_US)
         if old is not None:
             tag, *flat = replies[-1]
             if session.change is Change.RENEW and tag != b"live":
                 return SaveOutcome.SUPERSEDED if tag == b"retired" else SaveOutcome.GONE
-            draft = draft.succeeding(session, Record.read(old.handle, flat) if flat else None)
+            if flat:
+                draft = self._inheriting(draft, session, delta, Record.read(old.handle, flat))
         return (yield from self._creating(session, draft))
+
+    def _inheriting(self, draft: Draft, session: Session, delta: Delta, old: Record) -> Draft:
+        """Carry over what the old record held when it was retired: other requests' writes since the load too.
+
+        Not so when it has ended meanwhile: a sign-in then goes ahead with what its own request assigned.
+        Somebody has just proved who they are, but nothing that was ended comes back.
+        """
+        content = delta.applied(old.fields) if session.carries else draft.content
+        successor = draft.succeeding if session.change is Change.SIGN_IN else draft.continuing
+        return successor(old, content)
 
     def _enrolling(self, session: Session, old: Record | None) -> tuple[Call, ...]:
         if session.principal is None:
@@ -193,11 +211,11 @@ class Operations:
         args = (self.now(), self.rules.idle_us, grace, TOMBSTONE_MS, session.handle if renewal else "")
         return (RETIRE.call((self._record(old.handle),), args),)
 
-    def _creating(self, session: Session, draft: _Draft) -> Op[SaveOutcome]:
+    def _creating(self, session: Session, draft: Draft) -> Op[SaveOutcome]:
         handle = session.handle
         tag, *stamps = yield from CREATE(
             (self._record(handle),),
-            (self.now(), self.rules.idle_us, self.rules.absolute_us, *draft.head(), *_flat(draft.content)),
+            (self.now(), self.rules.idle_us, self.rules.absolute_us, *draft.head(), *pairs(draft.content)),
         )
         if tag == b"taken":
             raise _Taken(
@@ -211,11 +229,8 @@ class Operations:
         self._tell(kind, handle, draft.principal)
         return SaveOutcome.RENEWED if draft.before else SaveOutcome.CREATED
 
-    def _weigh(self, session: Session) -> None:
-        sizes = {
-            key: len(key.encode("utf-8", "surrogatepass")) + len(raw)
-            for key, raw in session.content().items()
-        }
+    def _weigh(self, session: Session, content: dict[str, bytes]) -> None:
+        sizes = {key: len(key.encode("utf-8", "surrogatepass")) + len(raw) for key, raw in content.items()}
         size, most = sum(sizes.values()), self.rules.max_bytes
         if size <= most // 2:
             return
@@ -238,7 +253,7 @@ class Operations:
             ending = tuple(self._ending(name) for name in waiting)
             replies = _checked((yield ending + cleaning))
             seen.update(waiting)
-            ended = [_Ended.read(name, reply) for name, reply in zip(waiting, replies, strict=False)]
+            ended = [Ended.read(name, reply) for name, reply in zip(waiting, replies, strict=False)]
             live = live or any(one.live for one in ended)
             cleaning = tuple(self._withdrawal(one.principal, (one.handle,)) for one in ended if one.principal)
             waiting = [name for one in ended for name in one.kin if name not in seen]
@@ -275,10 +290,10 @@ class Operations:
             names = kin - seen
         return live
 
-    def _revoking_batch(self, principal: str, names: Sequence[str]) -> Op[list[_Ended]]:
+    def _revoking_batch(self, principal: str, names: Sequence[str]) -> Op[list[Ended]]:
         """First the sessions, then the index: a crash between leaves entries, which the next call works off."""
         replies = _checked((yield tuple(self._ending(name) for name in names)))
-        ended = [_Ended.read(name, reply) for name, reply in zip(names, replies, strict=True)]
+        ended = [Ended.read(name, reply) for name, reply in zip(names, replies, strict=True)]
         yield from ask(self._withdrawal(principal, names))
         self._tell_ended(ended)
         return ended
@@ -315,7 +330,7 @@ class Operations:
     def _tell(self, kind: SessionEventKind, handle: str, principal: str | None = None) -> None:
         self.emit(SessionEvent(kind, handle, principal))
 
-    def _tell_ended(self, ended: Iterable[_Ended]) -> None:
+    def _tell_ended(self, ended: Iterable[Ended]) -> None:
         for one in ended:
             if one.live:
                 self._tell(SessionEventKind.REVOKED, one.handle, one.principal or None)
@@ -323,66 +338,6 @@ class Operations:
 
 class _Taken(SessionError):
     """A record lies under a name that was to be new."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Draft:
-    """A record about to be written under a new name."""
-
-    content: dict[str, bytes]
-    principal: str | None = None
-    created: int | str = ""
-    absolute: int | str = ""
-    before: str = ""
-    not_after: int | str = ""
-
-    def succeeding(self, session: Session, old: Record | None) -> _Draft:
-        """Carry over what `old` held when it was retired: other requests' writes since the load included.
-
-        A sign-in whose old session ended meanwhile goes ahead with what its own request assigned: somebody
-        has just proved who they are, but nothing that was ended comes back.
-        """
-        changed, deleted = session.delta()
-        if old is None:
-            return replace(self, content=changed)
-        content = _merged(old.fields, changed, deleted) if session.carries else self.content
-        if session.change is Change.SIGN_IN:
-            return replace(self, content=content, before=old.handle)
-        return replace(self, content=content, before=old.handle, created=old.created, absolute=old.absolute)
-
-    def head(self) -> tuple[int | str | bytes, ...]:
-        principal = (self.principal or "").encode("utf-8", "surrogatepass")
-        return (self.created, self.absolute, principal, self.before, self.not_after)
-
-
-@dataclass(frozen=True, slots=True)
-class _Ended:
-    """What the store knew of a session when it was ended."""
-
-    handle: str
-    live: bool
-    principal: str
-    kin: tuple[str, ...]
-
-    @classmethod
-    def read(cls, handle: str, reply: Reply) -> _Ended:
-        live, principal, *kin = reply
-        known = principal.decode("utf-8", "surrogatepass")
-        return cls(handle, live == 1, known, tuple(name.decode() for name in kin if name))
-
-
-def _field(key: str) -> bytes:
-    return b"d:" + key.encode("utf-8", "surrogatepass")
-
-
-def _flat(content: dict[str, bytes]) -> Iterator[bytes]:
-    for key, raw in content.items():
-        yield _field(key)
-        yield raw
-
-
-def _merged(fields: Any, changed: dict[str, bytes], deleted: set[str]) -> dict[str, bytes]:
-    return {key: raw for key, raw in fields.items() if key not in deleted} | changed
 
 
 def _batches(names: Sequence[str]) -> Iterator[Sequence[str]]:

@@ -1,8 +1,8 @@
-"""What sessions are made of: the rules of a store, a record as it was read, outcomes, events, list entries."""
+"""What sessions are made of: the rules of a store, outcomes, events, list entries."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from enum import StrEnum
@@ -14,7 +14,6 @@ from statekit.store.durations import Duration, micros
 
 __all__ = [
     "Outage",
-    "Record",
     "Rules",
     "SaveOutcome",
     "SessionEvent",
@@ -89,38 +88,6 @@ class Rules:
             raise UsageError(f"max_bytes={self.max_bytes!r}: give a positive number of bytes")
         if self.on_outage not in tuple(Outage):
             raise UsageError(f"on_outage={self.on_outage!r}: use 'raise' or 'anonymous'")
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """A session as it lies in the store: what is known about it, and its encoded values by key."""
-
-    handle: str
-    created: int
-    absolute: int
-    touched: int
-    principal: str | None
-    fields: Mapping[str, bytes]
-    retired: bool = False
-
-    @classmethod
-    def read(cls, handle: str, flat: Sequence[bytes]) -> Record:
-        """Sort a flat reply of fields and values into what they are."""
-        pairs = dict(zip(flat[::2], flat[1::2], strict=True))
-        principal = pairs.get(b"principal")
-        return cls(
-            handle,
-            int(pairs[b"created"]),
-            int(pairs[b"absolute"]),
-            int(pairs[b"touched"]),
-            None if principal is None else principal.decode("utf-8", "surrogatepass"),
-            {
-                name[2:].decode("utf-8", "surrogatepass"): value
-                for name, value in pairs.items()
-                if name.startswith(b"d:")
-            },
-            b"retired" in pairs,
-        )
 
 
 class SaveOutcome(StrEnum):

@@ -14,7 +14,8 @@ from enum import StrEnum
 from typing import Any, TypeVar
 
 from statekit.errors import CorruptValue, NonPrimitiveValue, StoreUnavailable, UsageError
-from statekit.sessions.model import Record, handle_of, moment
+from statekit.sessions.model import handle_of, moment
+from statekit.sessions.record import Record
 from statekit.store.codec import checked, decode, encode
 
 __all__ = ["Change", "Session"]
@@ -151,9 +152,10 @@ class Session(MutableMapping[str, Any]):
         self._ready()
         if self.degraded:
             raise StoreUnavailable("the session could not be read, so it cannot be ended now: try again")
-        self.clear()
-        self._id = None
-        self._principal = None
+        self._values.clear()
+        self._deleted.clear()
+        self.wire = {}
+        self._id = self._principal = None
         self.carries = False
         self.change = Change.SIGN_OUT if self.record is not None else Change.NONE
 
@@ -256,11 +258,6 @@ class Session(MutableMapping[str, Any]):
         """
         now = {key: encode(value, f"session[{key!r}]") for key, value in self._values.items()}
         return {key: raw for key, raw in now.items() if raw != self.wire.get(key)}, set(self._deleted)
-
-    def content(self) -> dict[str, bytes]:
-        """All that the session holds now, encoded; values nobody has read stay as they were loaded."""
-        kept = {key: raw for key, raw in self.wire.items() if key not in self._deleted}
-        return kept | {key: encode(value, f"session[{key!r}]") for key, value in self._values.items()}
 
     def written(self, record: Record | None) -> None:
         """Take note of what the store holds now; the next save starts from there."""

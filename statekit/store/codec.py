@@ -42,10 +42,7 @@ def encode(value: Any, path: str = "value") -> bytes:
     >>> encode({"seen": (1, None)})
     b'{"seen":{"~t":[1,null]}}'
     """
-    tree = checked(value, path)
-    return json.dumps(tree, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode(
-        "utf-8", "surrogatepass"
-    )
+    return _WRITER.encode(checked(value, path)).encode("utf-8", "surrogatepass")
 
 
 def decode(raw: bytes) -> Any:
@@ -53,7 +50,7 @@ def decode(raw: bytes) -> Any:
     if len(raw) > LARGEST:
         raise CorruptValue(f"{len(raw)} bytes where a value has at most {LARGEST}: not written by statekit")
     try:
-        return _revived(json.loads(raw.decode("utf-8", "surrogatepass"), parse_constant=_refused), DEEPEST)
+        return _revived(_READER.decode(raw.decode("utf-8", "surrogatepass")), DEEPEST)
     except (ValueError, TypeError, RecursionError, OverflowError, Base64Error) as error:
         raise CorruptValue(
             f"{raw[:40]!r} is not a value that statekit wrote: {type(error).__name__}"
@@ -203,3 +200,8 @@ def _tagged(tree: Mapping[str, Any]) -> bool:
 
 def _refused(what: str) -> Any:
     raise ValueError(f"{what} has no meaning here")
+
+
+# Built once: `json.dumps` and `json.loads` with options build theirs at every call.
+_WRITER = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+_READER = json.JSONDecoder(parse_constant=_refused)

@@ -1,0 +1,118 @@
+"""Records: a session as it lies in the store, what a request changes in it, and how both are written.
+
+A record is a hash. The application's keys are its fields ``d:<key>``, each value encoded on its own; what the
+record knows of itself are the fields ``created``, ``absolute``, ``touched`` (µs since the epoch), ``principal``,
+``before`` and ``after`` (the records it replaced and was replaced by), ``retired`` (until when the old id shows
+its view, µs) and, alone or with ``after``, ``ended``: the tombstone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from statekit.store.op import Reply
+
+__all__ = ["Delta", "Draft", "Ended", "Record", "field_name", "pairs"]
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A session as it lies in the store: what is known about it, and its encoded values by key."""
+
+    handle: str
+    created: int
+    absolute: int
+    touched: int
+    principal: str | None
+    fields: Mapping[str, bytes]
+    retired: bool = False
+
+    @classmethod
+    def read(cls, handle: str, flat: Sequence[bytes]) -> Record:
+        """Sort a flat reply of fields and values into what they are."""
+        known = dict(zip(flat[::2], flat[1::2], strict=True))
+        principal = known.get(b"principal")
+        return cls(
+            handle,
+            int(known[b"created"]),
+            int(known[b"absolute"]),
+            int(known[b"touched"]),
+            None if principal is None else principal.decode("utf-8", "surrogatepass"),
+            {
+                name[2:].decode("utf-8", "surrogatepass"): value
+                for name, value in known.items()
+                if name.startswith(b"d:")
+            },
+            b"retired" in known,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """What a request changed: encoded values to set, keys to delete."""
+
+    changed: dict[str, bytes]
+    deleted: set[str]
+
+    def __bool__(self) -> bool:
+        return bool(self.changed or self.deleted)
+
+    def applied(self, fields: Mapping[str, bytes]) -> dict[str, bytes]:
+        """What `fields` become."""
+        return {key: raw for key, raw in fields.items() if key not in self.deleted} | self.changed
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A record about to be written under a new name."""
+
+    content: dict[str, bytes]
+    principal: str | None = None
+    created: int | str = ""
+    absolute: int | str = ""
+    before: str = ""
+    not_after: int | str = ""
+
+    def succeeding(self, old: Record, content: dict[str, bytes]) -> Draft:
+        """Replace a record whose principal begins anew: only the content comes along."""
+        return replace(self, content=content, before=old.handle)
+
+    def continuing(self, old: Record, content: dict[str, bytes]) -> Draft:
+        """Replace a record under another id and nothing else: its first moment and its last stay."""
+        return replace(self.succeeding(old, content), created=old.created, absolute=old.absolute)
+
+    def head(self) -> tuple[int | str | bytes, ...]:
+        """The arguments of the create script that are about the record itself."""
+        principal = (self.principal or "").encode("utf-8", "surrogatepass")
+        return (self.created, self.absolute, principal, self.before, self.not_after)
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """What the store knew of a session when it was ended."""
+
+    handle: str
+    live: bool
+    principal: str
+    kin: tuple[str, ...]
+    """The records it replaced or was replaced by: they end with it."""
+
+    @classmethod
+    def read(cls, handle: str, reply: Reply) -> Ended:
+        """Sort the reply of the revoke script."""
+        live, principal, *kin = reply
+        known = principal.decode("utf-8", "surrogatepass")
+        return cls(handle, live == 1, known, tuple(name.decode() for name in kin if name))
+
+
+def field_name(key: str) -> bytes:
+    """The field of a record that a session's key is written in."""
+    return b"d:" + key.encode("utf-8", "surrogatepass")
+
+
+def pairs(content: Mapping[str, bytes]) -> Iterator[bytes]:
+    """Fields and values in turn, as scripts take them."""
+    for key, raw in content.items():
+        yield field_name(key)
+        yield raw
