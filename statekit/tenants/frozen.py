@@ -120,7 +120,7 @@ def rebuilt(model: BaseModel, cls: Any, change: Callable[[Any, str], Any]) -> An
     parts = {
         "__dict__": {key: change(value, f"{name}.{key}") for key, value in vars(model).items()},
         "__pydantic_fields_set__": set(model.__pydantic_fields_set__),
-        "__pydantic_extra__": extra and {key: change(value, f"{name}.{key}") for key, value in extra.items()},
+        "__pydantic_extra__": extra and change(extra, name),
         "__pydantic_private__": None if private is None else dict(private),
     }
     for part, value in parts.items():

@@ -274,7 +274,9 @@ def followed(settings: BaseModel, dotted: str) -> tuple[Any, tuple[str, ...]]:
 
 
 def _step(value: Any, name: str, where: str) -> Any:
-    if isinstance(value, BaseModel) and name in type(value).model_fields:
+    if isinstance(value, BaseModel) and (
+        name in type(value).model_fields or name in (value.model_extra or ())
+    ):
         return getattr(value, name)
     if isinstance(value, Mapping) and name in value:
         return value[name]

@@ -44,6 +44,8 @@ class TenantSettings(BaseModel):
     def _freeze(self) -> Self:
         name = plain_class(type(self)).__name__
         vars(self).update({key: frozen(value, f"{name}.{key}") for key, value in vars(self).items()})
+        if self.model_extra:
+            object.__setattr__(self, "__pydantic_extra__", frozen(self.model_extra, name))
         return self
 
     # No annotations on purpose: with one, pydantic would replace the JSON schema of what is serialised.

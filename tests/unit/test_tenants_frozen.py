@@ -253,6 +253,27 @@ def test_private_attributes_survive_freezing_of_nested_models() -> None:
     assert Holder().noted._note == "n"
 
 
+def test_fields_a_model_merely_allows_are_frozen_too() -> None:
+    class Open(TenantSettings):
+        model_config = ConfigDict(extra="allow")
+
+    class Inner(BaseModel):
+        model_config = ConfigDict(extra="allow")
+
+    class Holder(TenantSettings):
+        inner: Inner = Inner(tags=["a"])
+
+    for statement in ("s.tags.append(1)", "s.model_extra['tags'] = 1", "s.tags = 1"):
+        for settings in (Open(tags=["a"]), Holder().inner):
+            with pytest.raises(SettingsFrozen):
+                exec(statement, {"s": settings})
+            assert settings.tags == ["a"]
+    assert Open(tags=["a"]).model_dump() == {"tags": ["a"]}
+    draft = thawed(Open(tags=["a"]))
+    draft.tags.append("b")
+    assert draft.tags == ["a", "b"]
+
+
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=4),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
