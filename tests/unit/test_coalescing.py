@@ -22,8 +22,9 @@ COUNT = Script("test.count", "return redis.call('INCRBY', KEYS[1], ARGV[1])")
 
 @pytest.fixture
 async def kit(server_url: str, namespace: str) -> AsyncIterator[AsyncStateKit]:
-    async with AsyncStateKit.connect(server_url, namespace, budget=PATIENT) as one:
-        yield one
+    one = AsyncStateKit.connect(server_url, namespace, budget=PATIENT)  # not entered: no background work
+    yield one
+    await one.close()
 
 
 def sent(kit: Any) -> list[int]:
