@@ -175,7 +175,7 @@ def hitting_all(pairs: Pairs) -> Op[Decision]:
 
 
 def _hit(pair: Any) -> Hit:
-    limiter, key, cost = pair if len(pair) == 3 else (*pair, 1)
+    limiter, key, cost = pair if len(pair) == 3 else (*pair, 1) if len(pair) == 2 else (None, "", 0)
     if not isinstance(limiter, _RateLimiter):
-        raise UsageError(f"hit_all: {limiter!r} is not a limiter; give pairs such as (limiter, key, cost)")
+        raise UsageError(f"hit_all: {pair!r} is not (limiter, key) or (limiter, key, cost)")
     return Hit.of(limiter._rule, key, cost)  # noqa: SLF001 - same room
