@@ -35,6 +35,7 @@ end
 
 local stays = tombstone_ms
 if grace == 0 then
+  redis.call('HSET', record, 'ended', '1')  -- fails on a full store, while there is still something to keep
   redis.call('DEL', record)
   redis.call('HSET', record, 'ended', '1')
 else

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import redis
 
+from statekit.errors import StoreFull, StoreReadOnly
 from statekit.kit import StateKit
 from statekit.sessions import core, memory
 from statekit.store.memory import Data
@@ -178,19 +179,42 @@ def test_no_key_and_no_value_holds_an_id(server_url: str, namespace: str) -> Non
     kit.close()
 
 
-def test_a_store_that_refuses_writes_still_says_who_is_signed_in(server_url: str, namespace: str) -> None:
+REFUSALS = {
+    "full": (["CONFIG", "SET", "maxmemory", "1"], ["CONFIG", "SET", "maxmemory", "0"], StoreFull),
+    "read-only": (["REPLICAOF", "127.0.0.1", "1"], ["REPLICAOF", "NO", "ONE"], StoreReadOnly),
+}
+
+
+@pytest.mark.parametrize("refusal", REFUSALS)
+def test_a_store_that_refuses_writes(server_url: str, namespace: str, refusal: str) -> None:
+    """It still says who is signed in, loses nothing, and (full) still ends sessions."""
     now = START
     kit = StateKit.connect(server_url, namespace, clock=lambda: now)
     sessions = kit.sessions(idle=100, absolute=1000)
     session = sessions.open(None)
+    session["k"] = 1
     session.sign_in("user:7")
     sessions.save(session)
     now += 90 * SECOND
     client = redis.Redis.from_url(server_url)
-    client.config_set("min-replicas-to-write", 1)
+    begin, end, error = REFUSALS[refusal]
+    client.execute_command(*begin)
     try:
-        assert sessions.open(session.id).principal == "user:7"
+        found = sessions.open(session.id)
+        assert found.principal == "user:7"
+        for change in (lambda: found.update(k=2), found.renew, lambda: found.sign_in("user:8")):
+            change()
+            with pytest.raises(error):
+                sessions.save(found)
+            assert dict(sessions.open(session.id)) == {"k": 1}
+        new = sessions.open(None)
+        new["k"] = 1
+        with pytest.raises(error):
+            sessions.save(new)
+        if refusal == "full":
+            assert sessions.revoke(session.handle)
+            assert sessions.open(session.id).is_new
     finally:
-        client.config_set("min-replicas-to-write", 0)
+        client.execute_command(*end)
         client.close()
-    kit.close()
+        kit.close()
