@@ -104,7 +104,7 @@ def _substitute(call: Call, hits: Sequence[Hit], outage: Outage) -> Decision:
     shares = max(1, outage.shares())
     args: list[Arg] = [hit.rule.spec(hit.need, hit.take, shares=shares) for hit in counted]
     names = [str(call.args[index]) for index in local]
-    reply = outage.local(HIT.call(names, ["", *args]))
+    reply = outage.local(HIT.call(names, [call.args[call.keys], *args]))
     return Decision(bool(reply[0]), tuple(counted), tuple(reply), degraded=True)
 
 

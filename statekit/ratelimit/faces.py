@@ -43,7 +43,7 @@ class _RateLimiter(Generic[S]):
         workers: Workers = 1,
     ) -> None:
         self._store: S = store
-        self._workers = workers
+        self._workers = _counted(workers)
         self._rule = Rule.of(name, limits, algorithm, on_outage, shadow=shadow)
         self._outage = Outage(self._local, self._shares, self._report)
 
@@ -86,6 +86,12 @@ class _RateLimiter(Generic[S]):
     def __repr__(self) -> str:
         limits = ", ".join(map(str, self.limits))
         return f"<{type(self).__name__} {self.name!r}: {limits}, {self._rule.algorithm}>"
+
+
+def _counted(workers: Workers) -> Workers:
+    if not callable(workers) and (isinstance(workers, bool) or not isinstance(workers, int) or workers < 1):
+        raise UsageError(f"workers={workers!r}: give how many processes share the limit, 1 or more")
+    return workers
 
 
 class RateLimiter(_RateLimiter[Store]):

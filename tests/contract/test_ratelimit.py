@@ -9,10 +9,11 @@ import string
 import pytest
 
 from statekit import Limit
-from statekit.errors import UsageError
+from statekit.errors import StoreFull, StoreReadOnly, StoreRejected, StoreTimeout, UsageError
 from statekit.ratelimit import Algorithm
+from statekit.store.hooks import Degraded
 from statekit.store.op import together
-from statekit.testing import recorded
+from statekit.testing import recorded, store_down
 
 ALGORITHMS = [str(one) for one in Algorithm]
 each_algorithm = pytest.mark.parametrize("algorithm", ALGORITHMS)
@@ -320,3 +321,67 @@ def test_headers_tell_what_the_decision_says(frozen_kit, clock):
     assert "Retry-After" not in limiter.peek("other").headers()
     with pytest.raises(UsageError, match="'ietf' and 'legacy'"):
         refused.headers("latest")
+
+
+@each_algorithm
+@pytest.mark.parametrize(("policy", "allowed", "wait"), [("allow", True, 0.0), ("deny", False, 1.0)])
+def test_with_the_store_down_the_declared_answer_is_given(kit, algorithm, policy, allowed, wait):
+    limiter = kit.rate_limiter("api", "2/hour", algorithm=algorithm, on_outage=policy)
+    events = []
+    kit.hooks.subscribe(events.append)
+    with store_down(kit):
+        decisions = [limiter.hit("k") for _ in range(4)]
+        assert limiter.wait("k", timeout=0.5).allowed is allowed
+    assert [(d.allowed, d.degraded, d.retry_after) for d in decisions] == [(allowed, True, wait)] * 4
+    assert [e.primitive for e in events if isinstance(e, Degraded)] == ["ratelimit"] * 5
+    assert "RateLimit" not in decisions[0].headers()
+    assert "X-RateLimit-Remaining" not in decisions[0].headers("legacy")
+    assert decisions[0].headers().get("Retry-After") == (None if allowed else "1")
+    assert (limiter.peek("k").remaining, limiter.peek("k").degraded) == (2, False)
+
+
+@each_algorithm
+def test_with_the_store_down_a_process_may_count_its_share(kit, algorithm):
+    limiter = kit.rate_limiter("api", "9/hour", algorithm=algorithm, on_outage="local", workers=4)
+    with store_down(kit):
+        decisions = [limiter.hit("k") for _ in range(4)]
+        assert limiter.hit("other").allowed
+    assert [d.allowed for d in decisions] == [True, True, False, False]
+    assert all(d.degraded for d in decisions)
+    assert decisions[-1].retry_after > 0
+    assert limiter.hit("k").remaining == 8
+
+
+def test_the_share_follows_the_workers_there_are(kit):
+    workers = [2]
+    limiter = kit.rate_limiter("api", "4/hour", on_outage="local", workers=lambda: workers[0])
+    with store_down(kit):
+        assert [limiter.hit("k").allowed for _ in range(3)] == [True, True, False]
+        workers[0] = 1
+        assert limiter.hit("k").allowed
+
+
+@pytest.mark.parametrize("error", [StoreTimeout("t"), StoreFull("OOM command"), StoreReadOnly("READONLY")])
+def test_every_kind_of_outage_gets_the_declared_answer(kit, error):
+    limiter = kit.rate_limiter("api", "2/hour", on_outage="deny")
+    with store_down(kit, error):
+        assert limiter.hit("k").degraded
+        with pytest.raises(type(error)):
+            limiter.reset("k")
+
+
+def test_a_misuse_is_raised_and_not_answered(kit):
+    """Keys of several slots, missing rights: no policy may hide what does not pass by itself."""
+    limiter = kit.rate_limiter("api", "2/hour")
+    error = StoreRejected("CROSSSLOT Keys in request don't hash to the same slot")
+    with store_down(kit, error), pytest.raises(StoreRejected, match="CROSSSLOT"):
+        limiter.hit("k")
+
+
+def test_hit_all_in_an_outage_denies_if_one_limiter_says_so(kit):
+    allow, deny = (kit.rate_limiter(one, "2/hour", on_outage=one) for one in ("allow", "deny"))
+    local = kit.rate_limiter("local", "1/hour", on_outage="local")
+    with store_down(kit):
+        assert kit.hit_all([(allow, "k"), (allow, "j")]).allowed
+        assert not kit.hit_all([(allow, "k"), (deny, "k")]).allowed
+        assert [kit.hit_all([(allow, "k"), (local, "k")]).allowed for _ in range(2)] == [True, False]
