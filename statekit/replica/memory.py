@@ -80,6 +80,8 @@ def _write(data: Data, keys: Sequence[str], args: Sequence[Arg]) -> Reply:
     entries = [f'{head},"before":{before}{tail}'.encode(), *(data.get(log) or [])]
     for key, value in ((meta, known), (docs, documents), (log, entries[: int(keep)])):
         data.put(key, value, 0)
+    if not documents:  # as on a server: an empty hash is no key
+        data.delete(docs)
     data.publish(_text(channel), head + tail)
     since = at // 1000 - int(lifetime)
     live = sum(seen >= since for seen in (data.get(workers) or {}).values())
