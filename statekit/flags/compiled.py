@@ -6,9 +6,11 @@ Every answer a flag can give is an `Outcome` made in advance; deciding is choosi
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, TypeAlias
 
@@ -65,6 +67,7 @@ Decide: TypeAlias = Callable[[Any, dict[str, Any]], Outcome]
 Lookup: TypeAlias = Callable[[str], Decide | None]
 Clock: TypeAlias = Callable[[], int]
 
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 DEEPEST = 16
 """Prerequisites of prerequisites; deeper is taken for a circle."""
 
@@ -157,18 +160,20 @@ class _Maker:
         return split
 
     def scheduled(self, clock: Clock, decide: Decide) -> Decide:
-        starts, ends = self.flag.starts, self.flag.ends
+        starts, ends = _micros(self.flag.starts, 0), _micros(self.flag.ends, math.inf)
         early, late = self.off(Reason.NOT_STARTED), self.off(Reason.ENDED)
 
         def scheduled(actor: Any, attributes: dict[str, Any]) -> Outcome:
             now = clock()
-            if starts is not None and now < starts:  # type: ignore[operator]
-                return early
-            if ends is not None and now >= ends:  # type: ignore[operator]
-                return late
-            return decide(actor, attributes)
+            if starts <= now < ends:
+                return decide(actor, attributes)
+            return early if now < starts else late
 
         return scheduled
+
+
+def _micros(moment: Any, otherwise: float) -> float:
+    return otherwise if moment is None else (moment - EPOCH) // timedelta(microseconds=1)
 
 
 def _bounds(weights: list[float]) -> list[int]:

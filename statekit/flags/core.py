@@ -164,7 +164,7 @@ class Flag:
         self._consistent()
 
     def _consistent(self) -> None:
-        if self.starts is not None and self.ends is not None and self.starts >= self.ends:  # type: ignore[operator]
+        if self.starts and self.ends and self.starts >= self.ends:  # type: ignore[operator]
             raise UsageError(f"starts={self.starts} is not before ends={self.ends}: swap them or drop one")
         if self.variants and self.default is not None and self.default not in self.variants:
             raise UsageError(
@@ -200,7 +200,7 @@ class Flag:
             said["prerequisites"] = dict(self.prerequisites)  # type: ignore[arg-type]
         for name in ("starts", "ends"):
             if getattr(self, name) is not None:
-                said[name] = getattr(self, name)
+                said[name] = getattr(self, name).isoformat()
         return said | {
             name: text for name in ("owner", "salt", "description") if (text := getattr(self, name))
         }
@@ -289,22 +289,23 @@ def _prerequisites(given: Mapping[str, Any] | Iterable[str]) -> dict[str, bool |
     return made
 
 
-def _moment(given: Moment | None, name: str) -> int | None:
-    """A moment in microseconds since 1970; documents hold it that way."""
-    if given is None or (isinstance(given, int) and abs(given) > 10**14):
-        return given
-    if isinstance(given, str):
-        try:
+MOMENTS = "give a datetime with a time zone, ISO 8601 text, or seconds since 1970"
+
+
+def _moment(given: Moment | None, name: str) -> datetime | None:
+    """A moment in UTC."""
+    try:
+        if isinstance(given, str):
             given = datetime.fromisoformat(given)
-        except ValueError as error:
-            raise UsageError(f"{name}={given!r} is no date of ISO 8601: {error}") from error
+        if isinstance(given, int | float) and not isinstance(given, bool):
+            given = datetime.fromtimestamp(given, UTC)
+        if given is None or (isinstance(given, datetime) and given.tzinfo is not None):
+            return given and given.astimezone(UTC)
+    except (ValueError, OverflowError, OSError) as error:
+        raise UsageError(f"{name}={given!r} is no moment ({error}): {MOMENTS}") from error
     if isinstance(given, datetime):
-        if given.tzinfo is None:
-            raise UsageError(f"{name}={given} has no time zone: add one, e.g. .replace(tzinfo=UTC)")
-        given = given.astimezone(UTC).timestamp()
-    if isinstance(given, bool) or not isinstance(given, int | float) or not math.isfinite(given):
-        raise UsageError(f"{name}={given!r}: give a datetime, ISO 8601 text, or seconds since 1970")
-    return round(given * 1_000_000)
+        raise UsageError(f"{name}={given} has no time zone: add one, e.g. .replace(tzinfo=UTC)")
+    raise UsageError(f"{name}={given!r}: {MOMENTS}")
 
 
 def _servable(flag: Flag, kind: Kind, serve: Any, where: str) -> None:
