@@ -303,11 +303,9 @@ class Operations:
         names = yield from self._listed(principal, LISTED)
         if not names:
             return []
-        args = (self.now(), self.rules.idle_us)
-        replies = _checked((yield tuple(GLANCE.call((self._record(name),), args) for name in names)))
-        found = [
-            SessionInfo.read(n, reply, self.rules) for n, reply in zip(names, replies, strict=True) if reply
-        ]
+        calls = tuple(GLANCE.call((self._record(name),), (self.now(),)) for name in names)
+        replies = _checked((yield calls))
+        found = [SessionInfo.read(name, reply) for name, reply in zip(names, replies, strict=True) if reply]
         return sorted(found, key=lambda info: info.created, reverse=True)
 
     def _listed(self, principal: str, most: int) -> Op[list[str]]:
@@ -322,7 +320,7 @@ class Operations:
         return self.keys.of("sessions", encoded(principal, "principal"))
 
     def _ending(self, handle: str) -> Call:
-        return REVOKE.call((self._record(handle),), (self.now(), self.rules.idle_us, TOMBSTONE_MS))
+        return REVOKE.call((self._record(handle),), (self.now(), TOMBSTONE_MS))
 
     def _withdrawal(self, principal: str, names: Sequence[str]) -> Call:
         return WITHDRAW.call((self._index(principal),), names)

@@ -35,6 +35,7 @@ if now >= absolute or (not_after and now > not_after) then return {'gone'} end
 local moment, deadline = string.format('%.0f', now), string.format('%.0f', absolute)
 if created == '' then created = moment end
 redis.call('HSET', record, 'created', created, 'absolute', deadline, 'touched', moment)
+redis.call('HSET', record, 'idle', string.format('%.0f', idle))  -- for who lists sessions without our settings
 if principal ~= '' then redis.call('HSET', record, 'principal', principal) end
 if before ~= '' then redis.call('HSET', record, 'before', before) end
 for i = 9, #given, 2 do redis.call('HSET', record, given[i], given[i + 1]) end

@@ -131,7 +131,8 @@ class Sessions(_Sessions[Store]):
         """End all sessions of a principal, or all but the one with handle `keep`; returns how many were live.
 
         When it returns, none of them answers any more, in any process. Call it again if it raises
-        `StoreUnavailable`: it works off what was left.
+        `StoreUnavailable`: it works off what was left. Save a session before its handle is kept: signing in
+        and renewing give it another.
         """
         return self._store.run(self.revoking_all(principal, keep=keep))
 

@@ -2,22 +2,22 @@
 --
 -- KEYS[1]  the record (hash)
 -- ARGV[1]  now, µs; empty: the server's clock
--- ARGV[2]  idle time, µs
 --
--- Returns  {created, touched, absolute}  as text, µs
+-- Returns  {created, touched, absolute, idle}  as text, µs
 --          {}  if the session is unknown, expired, ended or retired
 local record = KEYS[1]
-local now, idle = tonumber(ARGV[1]), tonumber(ARGV[2])
+local now = tonumber(ARGV[1])
 
 if not now then
   local clock = redis.call('TIME')
   now = clock[1] * 1000000 + clock[2]
 end
 
-local meta = redis.call('HMGET', record, 'created', 'touched', 'absolute', 'retired', 'ended')
-local created, touched, absolute, retired, ended = meta[1], meta[2], meta[3], meta[4], meta[5]
+-- The idle time is the record's own: a list may be read by a process that has other settings.
+local meta = redis.call('HMGET', record, 'created', 'touched', 'absolute', 'idle', 'retired', 'ended')
+local created, touched, absolute, idle, retired, ended = meta[1], meta[2], meta[3], meta[4], meta[5], meta[6]
 
 -- A retired record is the past of a session that is listed under its new name.
 if not absolute or retired or ended then return {} end
-if now >= tonumber(touched) + idle or now >= tonumber(absolute) then return {} end
-return {created, touched, absolute}
+if now >= tonumber(touched) + tonumber(idle) or now >= tonumber(absolute) then return {} end
+return {created, touched, absolute, idle}

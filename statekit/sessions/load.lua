@@ -36,7 +36,7 @@ if not meta.retired and now - touched >= touch_after then
   local ttl = math.ceil(math.min(idle, absolute - now) / 1000)
   -- pcall: a store that refuses writes (full, read-only) can still say who is signed in. The field goes
   -- first: without it the later deadline of the key would promise what the record does not say.
-  local told = redis.pcall('HSET', record, 'touched', string.format('%.0f', now))
+  local told = redis.pcall('HSET', record, 'touched', string.format('%.0f', now), 'idle', string.format('%.0f', idle))
   if type(told) == 'number' then redis.pcall('PEXPIRE', record, string.format('%.0f', ttl)) end
 end
 

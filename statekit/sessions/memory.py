@@ -53,7 +53,7 @@ def _load(data: Data, keys: Sequence[str], args: Sequence[Arg]) -> Reply:
         return [b"expired"]
     reply = _flat(b"live", record)
     if b"retired" not in record and now - int(record[b"touched"]) >= touch_after:
-        record = {**record, b"touched": b"%d" % now}
+        record = {**record, b"touched": b"%d" % now, b"idle": b"%d" % idle}
         data.put(keys[0], record, _ttl(record, now, idle))
     return reply
 
@@ -69,7 +69,7 @@ def _save(data: Data, keys: Sequence[str], args: Sequence[Arg]) -> Reply:
     record = {**record, **_pairs(args[3 : 3 + 2 * count])}
     for name in args[3 + 2 * count :]:
         record.pop(_bytes(name), None)
-    record[b"touched"] = moment
+    record |= {b"touched": moment, b"idle": b"%d" % idle}
     data.put(keys[0], record, _ttl(record, now, idle))
     return [b"saved", moment]
 
@@ -85,6 +85,7 @@ def _create(data: Data, keys: Sequence[str], args: Sequence[Arg]) -> Reply:
         return [b"gone"]
     moment = b"%d" % now
     record = {b"created": _bytes(args[3]) or moment, b"absolute": b"%d" % absolute, b"touched": moment}
+    record[b"idle"] = b"%d" % idle
     record |= {name: _bytes(arg) for name, arg in ((b"principal", args[5]), (b"before", args[6])) if arg}
     record |= _pairs(args[8:])
     data.put(keys[0], record, _ttl(record, now, idle))
@@ -109,19 +110,17 @@ def _retire(data: Data, keys: Sequence[str], args: Sequence[Arg]) -> Reply:
 
 
 def _revoke(data: Data, keys: Sequence[str], args: Sequence[Arg]) -> Reply:
-    now, idle = data.now(args[0]), int(args[1])
     record: Fields = data.get(keys[0]) or {}
-    live = _open(record, now, idle) and b"retired" not in record
-    data.put(keys[0], {b"ended": b"1"}, int(args[2]))
+    live = _open(record, data.now(args[0]), int(record.get(b"idle", 0))) and b"retired" not in record
+    data.put(keys[0], {b"ended": b"1"}, int(args[1]))
     return [int(live), *(record.get(name, b"") for name in (b"principal", b"before", b"after"))]
 
 
 def _glance(data: Data, keys: Sequence[str], args: Sequence[Arg]) -> Reply:
-    now, idle = data.now(args[0]), int(args[1])
-    record: Fields | None = data.get(keys[0])
-    if record is None or not _open(record, now, idle) or b"retired" in record:
+    record: Fields = data.get(keys[0]) or {}
+    if not _open(record, data.now(args[0]), int(record.get(b"idle", 0))) or b"retired" in record:
         return []
-    return [record[b"created"], record[b"touched"], record[b"absolute"]]
+    return [record[b"created"], record[b"touched"], record[b"absolute"], record[b"idle"]]
 
 
 def _enroll(data: Data, keys: Sequence[str], args: Sequence[Arg]) -> Reply:

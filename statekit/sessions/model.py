@@ -142,7 +142,7 @@ class SessionEvent:
 
 @dataclass(frozen=True, slots=True)
 class SessionGrown:
-    """A session passed half of its size budget; the largest keys first."""
+    """A session was saved that takes more than half of its size budget; the largest keys first."""
 
     handle: str
     size: int
@@ -162,7 +162,8 @@ class SessionInfo:
     absolute_deadline: datetime
 
     @classmethod
-    def read(cls, handle: str, reply: Sequence[Any], rules: Rules) -> SessionInfo:
-        created, touched, absolute = map(int, reply)
-        idle = min(touched + rules.idle_us, absolute)
-        return cls(handle, moment(created), moment(touched), moment(idle), moment(absolute))
+    def read(cls, handle: str, reply: Sequence[Any]) -> SessionInfo:
+        """Sort the reply of the glance script."""
+        created, touched, absolute, idle = map(int, reply)
+        deadline = min(touched + idle, absolute)
+        return cls(handle, moment(created), moment(touched), moment(deadline), moment(absolute))

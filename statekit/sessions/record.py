@@ -1,7 +1,7 @@
 """Records: a session as it lies in the store, what a request changes in it, and how both are written.
 
 A record is a hash. The application's keys are its fields ``d:<key>``, each value encoded on its own; what the
-record knows of itself are the fields ``created``, ``absolute``, ``touched`` (µs since the epoch), ``principal``,
+record knows of itself are the fields ``created``, ``absolute``, ``touched`` (µs since the epoch), ``idle`` (µs), ``principal``,
 ``before`` and ``after`` (the records it replaced and was replaced by), ``retired`` (until when the old id shows
 its view, µs) and, alone or with ``after``, ``ended``: the tombstone.
 """

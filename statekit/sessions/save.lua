@@ -30,6 +30,6 @@ for i = first_deleted, #given do redis.call('HDEL', record, given[i]) end
 
 -- A write is a use: the idle deadline moves, up to the absolute one.
 local moment = string.format('%.0f', now)
-redis.call('HSET', record, 'touched', moment)
+redis.call('HSET', record, 'touched', moment, 'idle', string.format('%.0f', idle))
 redis.call('PEXPIRE', record, string.format('%.0f', math.ceil(math.min(idle, absolute - now) / 1000)))
 return {'saved', moment}

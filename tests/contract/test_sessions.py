@@ -510,6 +510,15 @@ def test_a_touch_is_written_only_when_enough_of_the_idle_time_has_gone(frozen_ki
         assert info.absolute_deadline == start + timedelta(seconds=1000)
 
 
+def test_who_lists_and_revokes_needs_no_settings(frozen_kit: Any, clock: Any) -> None:
+    session = signed_in(frozen_kit.sessions(idle=20_000), "user:7")
+    admin = frozen_kit.sessions(idle=100, absolute=100)
+    clock.advance(10_000)
+    (info,) = admin.sessions_of("user:7")
+    assert info.idle_deadline - info.last_seen == timedelta(seconds=20_000)
+    assert admin.revoke(session.handle) is True
+
+
 def test_listing_does_not_keep_a_session_alive(frozen_kit: Any, clock: Any) -> None:
     sessions = frozen_kit.sessions(idle=100, absolute=1000)
     signed_in(sessions, "user:7")

@@ -94,12 +94,12 @@ def test_scripts_and_twins_agree(  # noqa: C901, PLR0912 - one branch a script
                 )
             case 5:
                 if rng.random() < 0.3:
-                    pair.run(core.REVOKE, name, now, idle, 60_000)
+                    pair.run(core.REVOKE, name, now, 60_000)
                     if rng.random() < 0.7:  # a minute later
                         pair.client.delete(f"{namespace}:{name}")
                         pair.data.delete(f"{namespace}:{name}")
             case 6:
-                pair.run(core.GLANCE, name, now, idle)
+                pair.run(core.GLANCE, name, now)
             case 7:
                 deadline = rng.choice(["", now + 200 * SECOND])
                 assert (
@@ -134,6 +134,7 @@ def test_the_record_is_written_like_this(server_url: str, namespace: str) -> Non
         b"created": b"1800000000000000",
         b"absolute": b"1800043200000000",
         b"touched": b"1800000000000000",
+        b"idle": b"7200000000",
         b"principal": b"user:7",
         b"d:cart": b'[{"~t":["sku",1]}]',
         "d:grüße".encode(): b'{"~b":"AA=="}',
