@@ -46,11 +46,13 @@ local function straight()
   local start, kept, edges, refused, reply = 28 + 24 * m, 0, '', false, { 1, now }
   for count, window in string.gmatch(terms, '(%d+) (%d+)') do
     if m == 0 or at + 23 > #h then return end
+    -- The edge of this window, as it was when the header was written.
     local own, oldest, inside, before
     own, oldest, inside, before, at = unpack('>I8I8I4I4', h, at)
     count, window, m = tonumber(count), tonumber(window), m - 1
     if own ~= window or inside == 0 or newest + window <= now then return end
     if count >= unit or window > span then return end
+    -- Entries that have left since: mostly one a hit. Many are better found by search.
     local tries = 8
     while oldest + window <= now do
       inside, tries = inside - 1, tries - 1
@@ -59,6 +61,7 @@ local function straight()
       local high, low = unpack('>I4I4', call('GETRANGE', keys[1], from, from + 7))
       oldest, before = newest - (newest - high * split - floor(low / unit)) % span, low % unit
     end
+    -- Where more than the oldest entry must leave first, the wait is found by search.
     local left = count - (total - before) % unit
     if left < 0 or count < need or left < need - 1 then return end
     local oldest_gone, i = oldest + window - now, #reply
@@ -68,6 +71,7 @@ local function straight()
     edges = edges .. pack('>I8I8I4I4', window, oldest, inside + 1, before)
     kept = max(kept, inside)
   end
+  -- Hints that would be left wrong, a ring that is full or mostly dead: for the general way.
   local charged = take > 0 and not refused
   if charged and (m > 0 or kept >= capacity or capacity > 64 and kept * 4 < capacity) then return end
   reply[1] = (refused and shadow == '0') and 0 or 1
@@ -78,6 +82,7 @@ local function straight()
     reply[i + 3] = reply[i + 3] - since
   end
   if not charged then return reply end
+  -- One word into the ring, then the header that counts it.
   local slot, low = start + 8 * head, now % span
   call('SETRANGE', keys[1], slot, pack('>I4I4', floor(low / split), low % split * unit + total))
   head, total = (head + 1) % capacity, (total + take) % unit
@@ -93,6 +98,7 @@ end
 local answer = struct and not keys[2] and straight()
 if answer then return answer end
 
+-- The general way: any number of keys, any algorithm, any state. Read first what each key is held to.
 local specs, needed = {}, {}
 for i = 1, #keys do
   local algorithm, rest = string.match(argv[i + 1], '^(%a+) (.+)$')
@@ -131,6 +137,7 @@ for i, key in ipairs(keys) do
   if spec.refused and not spec.shadow then admitted = 0 end
 end
 
+-- A limiter in shadow that would refuse is not charged either: it counts as if it were in force.
 local reply = { admitted, now }
 for _, spec in ipairs(specs) do
   if admitted == 1 and spec.take > 0 and not spec.refused then spec.charge(spec.take) end
@@ -138,6 +145,7 @@ for _, spec in ipairs(specs) do
     local state, at = spec.states[j], #reply
     reply[at + 1] = max(0, limit.count - state.used)
     reply[at + 2] = limit.wait
+    -- One more unit comes free when one less is used; where a lowered limit is overdrawn, when it no longer is.
     reply[at + 3] = state.wait(max(0, min(state.used, limit.count) - 1))
     reply[at + 4] = state.wait(0)
   end

@@ -1,4 +1,6 @@
--- Part of hit.lua: the sliding log.
+-- The sliding log: every hit is remembered for the longest window. Part of hit.lua, which includes it.
+--
+-- Takes no KEYS and no ARGV of its own: a key and a parsed spec are handed to `open.log`, which it sets.
 --
 -- One string: a header, then a ring of 8-byte words, one a hit whatever it cost:
 --     the tick of the hit (its low 64 - bits bits) | units charged before it, modulo 2^bits
@@ -13,6 +15,7 @@
 
 local byte, char, FIXED, EDGE = string.byte, string.char, 28, 24
 
+-- Whole numbers as bytes, the highest first, without the `struct` library: test doubles do not have it.
 local function u32(v)
   return char(floor(v / 16777216) % 256, floor(v / 65536) % 256, floor(v / 256) % 256, v % 256)
 end
@@ -21,6 +24,7 @@ local function u64(v)
   return u32(floor(v / 4294967296)) .. u32(v % 4294967296)
 end
 
+-- The numbers that begin at byte `i` of a string.
 local function at32(s, i)
   local a, b, c, d = byte(s, i, i + 3)
   return ((a * 256 + b) * 256 + c) * 256 + d
@@ -30,6 +34,7 @@ local function at64(s, i)
   return at32(s, i) * 4294967296 + at32(s, i + 4)
 end
 
+-- One entry: when, and the units charged before it. `split` parts a half that is shared by both.
 local function word(log, tick, units)
   local split = 2 ^ (32 - log.bits)
   local low = tick % 2 ^ (64 - log.bits)
@@ -44,13 +49,14 @@ local function unword(log, s, i)
   return log.newest - (log.newest - tick) % 2 ^ (64 - log.bits), low % unit
 end
 
--- The p-th oldest entry, from 1.
+-- The p-th oldest entry, from 1: its tick, and the units charged before it. One read.
 local function entry(log, p)
   local from = log.start + 8 * ((log.head - log.n + p - 1) % log.capacity)
   return unword(log, call('GETRANGE', log.key, from, from + 7), 1)
 end
 
--- The words of the newest `n` entries as they lie in the ring, oldest first.
+-- The words of the newest `n` entries as they lie in the ring, oldest first: one read, or two where the ring
+-- turns round between them.
 local function words(log, n)
   if n == 0 then return '' end
   local from = (log.head - n) % log.capacity
@@ -63,6 +69,8 @@ end
 -- How many words a ring for `n` entries gets: it fills one size class of the allocator (four a doubling),
 -- so growing costs at most a quarter of memory, and never more words than the limit can admit.
 local function capacity(log, n)
+  -- Small rings get room for half as many again: their classes are so close that each hit would rebuild.
+  -- Six bytes are the server's own, before and after the text.
   local bytes = log.start + 8 * (n < 64 and floor(n * 1.5) + 2 or n) + 6
   local base = 64
   while bytes > 2 * base do base = base * 2 end
@@ -70,6 +78,8 @@ local function capacity(log, n)
   return max(n, min(floor((class - 6 - log.start) / 8), log.most))
 end
 
+-- The header as it shall be. A hint that this call knows nothing about is blanked: its counts are relative
+-- to the newest entry, so it would be wrong from now on.
 local function header(log)
   local parts = {
     char(1, log.bits, log.shift, log.m), u32(log.capacity), u32(log.head),
@@ -84,7 +94,7 @@ local function header(log)
 end
 
 -- Lay the ring out anew around `body` (words, oldest first), at its exact size: the server would double a
--- string that grows in place.
+-- string that grows in place. The number of hints is chosen anew here, and only here: the ring lies after them.
 local function rebuild(log, body)
   log.n = #body / 8
   log.m = log.wanted
@@ -106,6 +116,7 @@ local function recode(log, spec, back)
   local body, most = {}, 2 ^ bits - 1
   for p = 1, log.n do
     local tick, units = unword(log, old, 8 * p - 7)
+    -- Counted backwards from the newest, which from now on has 0 units before and with it.
     local since = min((log.total - units) % 2 ^ log.bits, most)
     body[p] = word(fresh, ceil((tick - back) * scale), -since)
   end
@@ -115,6 +126,7 @@ local function recode(log, spec, back)
   rebuild(log, table.concat(body))
 end
 
+-- Read the header, and bring the stored log and this moment together where they contradict each other.
 local function load(key, spec)
   local h = call('GETRANGE', key, 0, FIXED + EDGE * #spec.limits - 1)
   local log = { key = key, bits = spec.bits, shift = spec.shift, n = 0, m = 0, capacity = 0, head = 0,
@@ -126,6 +138,7 @@ local function load(key, spec)
   log.capacity, log.head, log.n = at32(h, 5), at32(h, 9), at32(h, 13)
   log.newest, log.total = at64(h, 17), at32(h, 25)
   log.start, log.hints = FIXED + EDGE * log.m, h
+  -- A clock that is behind the newest entry by no more than the window is taken to stand at that entry.
   local tick = 2 ^ log.shift
   local span, ahead = ceil(spec.longest.window / tick), log.newest - ceil(now / tick)
   local narrow = 2 ^ (64 - log.bits) < span or 2 ^ log.bits <= spec.highest
@@ -139,6 +152,7 @@ local function load(key, spec)
 end
 
 -- The first of the entries after the `low`-th that is still inside the window; the newest is known to be.
+-- In steps that double until one is found inside, then by halves: few entries leave between two calls.
 local function search(log, low, window)
   local high, step, tick, units = log.n, 1, nil, nil
   local found_tick, found_units
@@ -168,12 +182,13 @@ local function edge_of(log, i, window)
     end
     low = log.n - n
   end
+  -- Entries up to `low` had left the window when the hint was written, so they are out of it now.
   local first, oldest, before = search(log, low, window)
   return { window = window, n = log.n - first + 1, oldest = oldest, before = before }
 end
 
 -- The tick of the entry whose end frees the `units`-th unit of a window. Each entry holds at least one unit,
--- so it is no further from the edge than that; where all hits cost one it is exactly there.
+-- so it is no further from the edge than that; where all hits cost one it is exactly there, and found at once.
 local function holder(log, edge, units)
   if units <= 1 then return edge.oldest end
   local low = log.n - edge.n + 1
@@ -191,6 +206,7 @@ local function holder(log, edge, units)
   return tick
 end
 
+-- Add a hit. The ring grows only while all it holds is inside the longest window; what has left is overwritten.
 local function append(log, units)
   local kept = log.edges[log.longest].n
   local new = word(log, log.tick, log.total)
@@ -199,6 +215,7 @@ local function append(log, units)
     if edge.n == 0 then edge.oldest = log.tick end
     edge.n = edge.n + 1
   end
+  -- Mostly dead: a burst is over, and its memory is given back.
   local sparse = log.capacity > 64 and kept * 4 < log.capacity
   if kept == log.capacity or sparse then
     return rebuild(log, words(log, kept) .. new)
@@ -210,6 +227,7 @@ local function append(log, units)
   call('PEXPIRE', log.key, log.ttl)
 end
 
+-- Open a log for one decision: a state for each limit, and the function that charges them all.
 local function open_log(key, spec)
   local log = load(key, spec)
   local scale = 2 ^ log.shift
@@ -221,6 +239,8 @@ local function open_log(key, spec)
     local state = { used = (log.total - edge.before) % 2 ^ log.bits }
     function state.wait(target)
       if state.used <= target then return 0 end
+      -- An entry leaves when it is exactly one window old; with coarse ticks, at the first moment that
+      -- rounds up to that.
       local tick = target == 0 and log.newest or holder(log, edge, state.used - target)
       return (tick + edge.window - 1) * scale + 1 - now
     end

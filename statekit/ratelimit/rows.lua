@@ -1,4 +1,6 @@
--- Part of hit.lua: the algorithms with a few numbers a limit.
+-- Fixed window, sliding counter and GCRA: a few numbers a limit. Part of hit.lua, which includes it.
+--
+-- Takes no KEYS and no ARGV of its own: a key and a parsed spec are handed to the functions it sets in `open`.
 --
 -- One string a key: four numbers a limit, parted by blanks, the window first. Each algorithm makes of such a
 -- row a state: `used` units now, `wait(target)` microseconds until no more than `target` are used,
@@ -12,6 +14,8 @@ local function aligned(begin, window)
   return here
 end
 
+-- The fixed window counts from each whole multiple of the window since 1970.
+--   row: window, begin of the window counted in, units, 0
 local function open_fixed(row, window)
   local begin = aligned(row and row[2], window)
   local state = { used = 0, moved = row and row[2] > begin }
@@ -26,6 +30,7 @@ end
 
 -- Of the window before, the share that still overlaps the last `window` microseconds counts, rounded up. The
 -- products stay below 2^53: where they would not, time is taken in steps of `q` microseconds.
+--   row: window, begin of the window counted in, units in it, units in the window before
 local function open_counter(row, window, count)
   local begin = aligned(row and row[2], window)
   local current, before, q = 0, 0, 1
@@ -37,10 +42,12 @@ local function open_counter(row, window, count)
   while max(current, before, count or 0) * ceil(window / q) >= 2 ^ 52 do q = q * 2 end
   local steps, offset = ceil(window / q), max(0, begin - now)
   local rest = begin + window - max(now, begin)
+  -- In whole numbers: what counts of the window before is share / steps, rounded up.
   local share = before * ceil(rest / q)
   local state = { used = current + floor((share + steps - 1) / steps), moved = row and row[2] > begin }
   function state.wait(target)
     if state.used <= target then return 0 end
+    -- Solved for the time left, within this window or, if its own units are too many, within the next.
     if target >= current then return offset + rest - floor((target - current) * steps / before) * q end
     return offset + rest + window - floor(target * steps / current) * q
   end
@@ -53,6 +60,8 @@ end
 
 -- GCRA: `debt` is how far the theoretical arrival time lies ahead, in grains (1/1000 microsecond, or 1 for
 -- windows above 100 days); each unit adds `emission` grains, rounded up, so a burst never exceeds the count.
+-- It drains by itself as time passes; up to count * emission may be owed, which is the burst.
+--   row: window, emission, moment of the debt, debt
 local function open_gcra(row, window, count)
   local grains = window > 8640000000000 and 1 or 1000
   local emission = count and ceil(window * grains / max(count, 1)) or row[2]
@@ -76,6 +85,7 @@ end
 
 local OPEN = { fixed = open_fixed, counter = open_counter, gcra = open_gcra }
 
+-- Read all rows of a key; none if there is no key.
 local function rows_of(key)
   local rows, row = {}, {}
   for number in string.gmatch(call('GET', key) or '', '%d+') do
@@ -85,6 +95,7 @@ local function rows_of(key)
   return rows
 end
 
+-- Write all rows; the key lives until the last of them counts nothing any more.
 local function save(key, states)
   local numbers, longest = {}, 0
   for _, state in ipairs(states) do
@@ -102,19 +113,23 @@ local function resumed(open, rows, i, limit, paired)
   end
   local old = own or (paired and rows[i])
   if not old then return open(nil, limit.window, limit.count) end
+  -- GCRA counts in the emissions of its rate: with another count the same window is another row.
   local emission = open == open_gcra and open(nil, limit.window, limit.count).row()[2]
   if own and (not emission or emission == own[2]) then return open(own, limit.window, limit.count) end
+  -- What was counted is charged now, at most the whole limit: nobody waits longer than one window for it.
   local state = open(nil, limit.window, limit.count)
   state.take(min(open(old, old[1]).used, limit.count))
   return state
 end
 
+-- Open a key for one decision: a state for each limit, and the function that charges them all.
 local function open_rows(key, spec)
   local rows, states, moved = rows_of(key), {}, false
   for i, limit in ipairs(spec.limits) do
     states[i] = resumed(OPEN[spec.algorithm], rows, i, limit, #rows == #spec.limits)
     moved = moved or states[i].moved
   end
+  -- Kept even if this call is refused, or each would find the clock set back anew.
   if moved then save(key, states) end
   return states, function(units)
     for _, state in ipairs(states) do state.take(units) end
