@@ -306,6 +306,8 @@ class Ledger:
         """Whether it is time for the background to report, and nobody else is at it; true starts a report."""
         now = self.clock()
         with self.lock:
+            if self.line and self.held < self.share.size and now < self.share.valid_until:
+                return False  # somebody is about to open what was just granted: a report would hand it back
             return self.share.begin_renewing(now, busy=bool(self.held or self.line))
 
     def report(self, worker: str) -> Report:

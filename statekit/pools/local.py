@@ -96,6 +96,11 @@ class LocalPool:
                     waiter.entry = None
                     self.ledger.served(waiter)
                     return entry
+        except GeneratorExit:  # abandoned (its event loop is gone): nothing can be awaited any more
+            if (handed := self.ledger.leave(waiter)) is not None:
+                self.ledger.put(handed, drop=True)
+                self.ledger.gone()
+            raise
         except BaseException:
             if (handed := self.ledger.leave(waiter)) is not None and self.ledger.put(handed, suspect=True):
                 yield from self._close(handed)
