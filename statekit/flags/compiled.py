@@ -219,7 +219,11 @@ def _rolled(share: tuple[str, int], inside: Outcome | Decide, outside: Outcome, 
     def rolled(actor: Any, attributes: dict[str, Any]) -> Outcome:
         if actor is None:
             return nobody
-        if murmur(f"{prefix}{actor}".encode("utf-8", "surrogatepass"), 0, False) % BUCKETS >= limit:  # noqa: FBT003
+        try:
+            key = f"{prefix}{actor}".encode()  # never text: mmh3 crashes the process on a lone surrogate
+        except UnicodeEncodeError:
+            key = f"{prefix}{actor}".encode("utf-8", "surrogatepass")
+        if murmur(key, 0, False) % BUCKETS >= limit:  # noqa: FBT003
             return outside
         return among(actor, attributes) if among else inside  # type: ignore[return-value]
 

@@ -65,9 +65,7 @@ class LocalFlags(Generic[R]):
         >>> kit.flags.enabled("new-checkout", actor="user:4"), kit.flags.enabled("new-checkout", actor="user:7")
         (True, False)
         """
-        if _overrides.get() is not None:
-            return self._decided(name, actor, default, attributes).enabled
-        decide = self._rules.get(name)
+        decide = self._rules.get(name) if _overrides.get() is None else None
         if decide is None:
             return self._decided(name, actor, default, attributes).enabled
         return decide(actor, attributes).enabled
@@ -79,7 +77,8 @@ class LocalFlags(Generic[R]):
         is False), and for a value of another type than `default`, which is reported to the hooks once. A dict
         or list is the caller's own copy.
         """
-        outcome = self._decided(name, actor, default, attributes)
+        decide = self._rules.get(name) if _overrides.get() is None else None
+        outcome = decide(actor, attributes) if decide else self._decided(name, actor, default, attributes)
         if not outcome.on and outcome.kind is not Kind.BOOLEAN:
             return default
         return self._typed(name, outcome, default)

@@ -61,7 +61,7 @@ def test_a_known_value_by_hand():
 @pytest.mark.parametrize("percent", [0, 0.001, 1, 25, 50, 99.999, 100])
 def test_the_closure_and_the_description_agree(percent):
     decide = compiled("canary", Flag(rollout=percent), {}.get, int)
-    for n in range(3000):
+    for n in [*range(3000), "\ud800", "ä", ""]:
         assert decide(f"user:{n}", {}).on == (bucket("canary", f"user:{n}") < percent * 1000)
 
 
