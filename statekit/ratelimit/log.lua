@@ -1,4 +1,4 @@
--- The sliding log: every hit is remembered for the longest window. Part of hit.lua, which includes it.
+-- Part of hit.lua: the sliding log. Every hit is remembered for the longest window.
 --
 -- Takes no KEYS and no ARGV of its own: a key and a parsed spec are handed to `open.log`, which it sets.
 --

@@ -1,4 +1,4 @@
--- Fixed window, sliding counter and GCRA: a few numbers a limit. Part of hit.lua, which includes it.
+-- Part of hit.lua: fixed window, sliding counter and GCRA, a few numbers a limit.
 --
 -- Takes no KEYS and no ARGV of its own: a key and a parsed spec are handed to the functions it sets in `open`.
 --
