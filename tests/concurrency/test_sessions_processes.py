@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import multiprocessing
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from statekit.kit import StateKit
+from statekit.kit import AsyncStateKit, StateKit
 from statekit.sessions import SaveOutcome
 from statekit.store.outage import Budget
 
@@ -88,6 +89,37 @@ def test_a_thousand_writes_to_different_keys_lose_none(server_url: str, namespac
         }
         assert len(expected) == 1000
         assert dict(sessions.open(id_)) == {"k": 1, **expected}
+
+
+async def test_a_thousand_tasks_lose_none(valkey_url: str, namespace: str) -> None:
+    async with AsyncStateKit.connect(valkey_url, namespace, budget=PATIENT) as kit:
+        sessions = kit.sessions()
+        first = await sessions.open(None)
+        first["k"] = 1
+        await sessions.save(first)
+
+        async def write(number: int) -> None:
+            session = await sessions.open(first.id)
+            session[f"{number}"] = number
+            assert await sessions.save(session) is SaveOutcome.SAVED
+
+        await asyncio.gather(*map(write, range(1000)))
+        found = await sessions.open(first.id)
+        assert dict(found) == {"k": 1, **{f"{number}": number for number in range(1000)}}
+
+
+def test_memory_keeps_its_word_among_threads(namespace: str) -> None:
+    sessions = StateKit.in_memory(namespace).sessions()
+    id_ = begun(sessions)
+
+    def write(number: int) -> None:
+        session = sessions.open(id_)
+        session[f"{number}"] = number
+        assert sessions.save(session) is SaveOutcome.SAVED
+
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(write, range(500)))
+    assert len(sessions.open(id_)) == 501
 
 
 def test_a_session_revoked_under_fire_stays_gone(valkey_url: str, namespace: str) -> None:
