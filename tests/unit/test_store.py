@@ -106,7 +106,7 @@ def frozen() -> Any:
 
 @pytest.mark.parametrize("database", [0, 3])
 def test_a_frozen_server_costs_the_budget_and_no_more(frozen: Server, colour: str, database: int) -> None:
-    budget = Budget(decision=0.2, operation=0.4, connect=0.4)
+    budget = Budget(decision=0.2, operation=6, connect=6)
     kit = connect(colour, f"{frozen.url}?db={database}", budget=budget)
     kit.ping()
     frozen.freeze()
