@@ -119,9 +119,7 @@ def test_a_frozen_server_costs_the_budget_and_no_more(frozen: Server, colour: st
             kit.store.run(command("PING"), budget=0.2)
         spent.append(time.monotonic() - start)
     assert min(spent) >= 0.19
-    assert (
-        sorted(spent)[FAILURES // 2] < 2
-    )  # a machine under load may be late, the client's own time-outs add up to more
+    assert sorted(spent)[FAILURES // 2] < 3  # a loaded machine may be late, but the other budgets are 6 s
     assert kit.store.breaker.open
     with pytest.raises(StoreUnavailable, match="several times"):
         for _ in range(3):
