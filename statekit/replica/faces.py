@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
+import contextlib
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from time import monotonic
@@ -26,6 +29,17 @@ def _ebb() -> Iterator[float]:
     while True:
         yield pause
         pause = min(0.02, pause * 1.5)
+
+
+_following: weakref.WeakSet[Replica] = weakref.WeakSet()
+
+
+@atexit.register
+def _leave_all() -> None:
+    """Say goodbye where nobody closed the kit, so that no write waits for a process that has ended."""
+    for replica in list(_following):
+        with contextlib.suppress(Exception):  # the interpreter is going down: whatever fails, fails
+            replica.close()
 
 
 class Replica(LocalCopy[Store]):
@@ -61,6 +75,7 @@ class Replica(LocalCopy[Store]):
                 self._store.push.subscribe(self._at.channel, self)
                 self._beat = self._store.pulse.every(self._reconcile, self._tick)
                 self.loaded = True
+                _following.add(self)
 
     def settled(self) -> None:
         """Catch up and acknowledge what was heard."""
@@ -144,6 +159,7 @@ class Replica(LocalCopy[Store]):
         """Stop following, and leave the fleet. Closing twice is fine."""
         if self.loaded:
             self.loaded = False
+            _following.discard(self)
             if self._beat:
                 self._beat.cancel()
             self._store.push.unsubscribe(self._at.channel, self)

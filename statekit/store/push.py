@@ -165,8 +165,9 @@ class Push:
     def _run(self) -> None:
         waits = pauses()
         while not self._closed.is_set():
-            subscriber = self._subscriber()
+            subscriber = None
             try:
+                subscriber = self._subscriber()
                 self._join(subscriber)
                 waits = pauses()
                 self._listen(subscriber)
@@ -177,7 +178,8 @@ class Push:
                     log.exception("statekit: the subscription failed and will be made anew")
             finally:
                 self._live = None
-                subscriber.close()
+                if subscriber is not None:
+                    subscriber.close()
             self._closed.wait(next(waits))
 
     def _join(self, subscriber: Subscriber) -> None:
@@ -258,8 +260,9 @@ class AsyncPush:
     async def _run(self) -> None:
         waits = pauses()
         while True:
-            subscriber = self._subscriber()
+            subscriber = None
             try:
+                subscriber = self._subscriber()
                 await subscriber.connect()
                 self._live = subscriber
                 await subscriber.subscribe(*self._listeners)
@@ -271,7 +274,8 @@ class AsyncPush:
                 log.exception("statekit: the subscription failed and will be made anew")
             finally:
                 self._live = None
-                await subscriber.close()
+                if subscriber is not None:
+                    await subscriber.close()
             await asyncio.sleep(next(waits))
 
     async def _listen(self, subscriber: AsyncSubscriber) -> None:

@@ -109,6 +109,14 @@ def test_a_killed_process_is_named_as_lagging_and_then_forgotten(
     assert kit.flags.set("pay", Flag(), wait=30).complete
 
 
+def test_a_process_that_ends_without_closing_its_kit_is_not_waited_for(valkey_url, namespace, connect):
+    kit = connect(valkey_url)
+    kit.flags.load()
+    ending = f"from statekit import StateKit; StateKit.connect({valkey_url!r}, {namespace!r}).flags.load()"
+    subprocess.run([sys.executable, "-c", ending], check=True)
+    assert len(kit.flags.workers()) == 1
+
+
 def test_a_cut_subscription_heals_and_misses_nothing(server_url, connect):
     writer, follower = connect(server_url), connect(server_url)
     follower.flags.load()
