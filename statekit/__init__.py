@@ -6,6 +6,7 @@
 Importing this opens no connection, starts no thread and reads no environment.
 """
 
+from statekit.errors import StatekitError
 from statekit.flags import Flag, Flags
 from statekit.kit import AsyncStateKit, StateKit
 from statekit.ratelimit import AsyncRateLimiter, Decision, Limit, RateLimiter
@@ -33,6 +34,7 @@ __all__ = [
     "Session",
     "Sessions",
     "StateKit",
+    "StatekitError",
     "TenantSettings",
     "Tenants",
     "together",

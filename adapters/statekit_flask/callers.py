@@ -1,7 +1,7 @@
 """Callers: who a request is counted for. Each function answers with the key a limit is kept under.
 
-Rule 1: keys of different kinds never meet, whatever a client sends: an address starts with ``ip:``, a
-        principal with ``user:``, a header with ``header:``.
+Rule 1: keys of different kinds never meet, whatever a client sends: an address starts with ``ip=``, a
+        principal with ``user=``, a header with ``header=``.
 Rule 2: no key is ever missing: who cannot be told apart otherwise is counted by address.
 Rule 3: a header may be a credential, so its digest is stored, never its text.
 """
@@ -28,30 +28,30 @@ HOUSEHOLD = 64
 
 
 def by_ip() -> str:
-    """The address of the peer, ``ip:203.0.113.7``; for IPv6 its /64, ``ip:2001:db8:1:2::/64``.
+    """The address of the peer, ``ip=203.0.113.7``; for IPv6 its /64, ``ip=2001:db8:1:2::/64``.
 
     Reads ``request.remote_addr`` and no header: behind a proxy, wrap the app in
     `werkzeug.middleware.proxy_fix.ProxyFix`, which knows how many proxies to trust. A peer without an address
-    (a unix socket) is ``ip:unknown``.
+    (a unix socket) is ``ip=unknown``.
     """
-    return "ip:" + network(request.remote_addr or "unknown")
+    return "ip=" + network(request.remote_addr or "unknown")
 
 
 def by_user() -> str:
-    """The principal of the session, ``user:7``; a visitor who is not signed in is counted by address.
+    """The principal of the session, ``user=user:7``; a visitor who is not signed in is counted by address.
 
     Loads the session. It cannot travel together with the limit then, because the limit's key is in it: such a
     request makes two round trips.
     """
     session = current_session()
     principal = None if session is None else session.principal
-    return by_ip() if principal is None else f"user:{principal}"
+    return by_ip() if principal is None else f"user={principal}"
 
 
 def by_header(name: str, *, secret: bool = True) -> Caller:
     """Make a caller of a header, ``by_header("X-API-Key")``; without the header, counted by address.
 
-    The store sees ``header:`` and a digest of the value, as an API key is a credential; ``secret=False``
+    The store sees ``header=`` and a digest of the value, as an API key is a credential; ``secret=False``
     keeps the value readable.
     """
     if not name or not name.isascii() or not name.replace("-", "").replace("_", "").isalnum():
@@ -87,7 +87,7 @@ def _by_header(name: str, secret: bool) -> str:
         return by_ip()
     if secret:
         value = hashlib.blake2b(value.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
-    return f"header:{value}"
+    return f"header={value}"
 
 
 @lru_cache(maxsize=4096)

@@ -134,8 +134,8 @@ def blueprint_marks(app: Flask) -> list[Marks]:
 def named(target: Any, key: Caller) -> str:
     """Name a limit after what it limits and who is counted; one more of the same kind gets a number."""
     if isinstance(target, Blueprint):
-        return f"{target.import_name}.{target.name}:{caller_name(key)}"
-    name = f"{target.__module__}.{target.__qualname__}:{caller_name(key)}".replace(".<locals>", "")
+        return f"{target.import_name}.{target.name}/{caller_name(key)}"
+    name = f"{target.__module__}.{target.__qualname__}/{caller_name(key)}".replace(".<locals>", "")
     same = sum(rule.name.partition("#")[0] == name for rule in marks(target).rules)
     return f"{name}#{same + 1}" if same else name
 

@@ -21,6 +21,7 @@ LONGEST_PLAIN = 160
 """Characters of an encoded part that are kept as they are; a longer one is replaced by its digest."""
 
 _PLAIN = re.compile(r"[A-Za-z0-9_.@+/=,;!*'()$&?#\[\]^|<> -]*\Z")
+_WRITTEN = tuple(chr(byte) if _PLAIN.match(chr(byte)) else f"%{byte:02X}" for byte in range(256))
 _NAMESPACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}\Z")
 
 
@@ -35,8 +36,7 @@ def encoded(part: str, name: str = "key") -> str:
             f"{name}={part!r} is {type(part).__name__}, not text: pass str({name}) if that is meant"
         )
     if not _PLAIN.match(part):
-        raw = part.encode("utf-8", "surrogatepass")
-        part = "".join(chr(b) if _PLAIN.match(chr(b)) else f"%{b:02X}" for b in raw)
+        part = "".join(map(_WRITTEN.__getitem__, part.encode("utf-8", "surrogatepass")))
     if len(part) > LONGEST_PLAIN:
         return "~" + hashlib.blake2b(part.encode(), digest_size=32).hexdigest()
     return part or "%"

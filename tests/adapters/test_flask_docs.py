@@ -23,5 +23,5 @@ def test_the_first_app_of_the_page_runs(valkey_url: str, monkeypatch: pytest.Mon
     assert browser.get("/cart").json["items"] == ["apple"]
     answers = [browser.post("/login/ann") for _ in range(5)]
     assert [answer.status_code for answer in answers] == [200] * 4 + [429]
-    assert answers[-1].json["violated-policies"] == ["app.login:by_ip"]
+    assert answers[-1].json["violated-policies"] == ["app.login/by_ip"]
     module["kit"].close()
