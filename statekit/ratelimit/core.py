@@ -74,7 +74,7 @@ def _decided(call: Call, hits: Sequence[Hit], outage: Outage) -> Op[Decision]:
             raise
         outage.report(", ".join(hit.rule.name for hit in hits), error)
         return _substitute(call, hits, outage)
-    return Decision(bool(reply[0]), tuple(hits), tuple(reply))
+    return _told(hits, reply)
 
 
 def _merged(hits: Sequence[Hit], names: Sequence[str]) -> tuple[list[Hit], list[str]]:
@@ -105,7 +105,12 @@ def _substitute(call: Call, hits: Sequence[Hit], outage: Outage) -> Decision:
     args: list[Arg] = [hit.rule.spec(hit.need, hit.take, shares=shares) for hit in counted]
     names = [str(call.args[index]) for index in local]
     reply = outage.local(HIT.call(names, [call.args[call.keys], *args]))
-    return Decision(bool(reply[0]), tuple(counted), tuple(reply), degraded=True)
+    return _told(counted, reply, degraded=True)
+
+
+def _told(hits: Sequence[Hit], reply: bytes, *, degraded: bool = False) -> Decision:
+    figures = tuple(map(int, reply.split()))
+    return Decision(figures[0] == 1, tuple(hits), figures, degraded)
 
 
 def _blind(hits: Sequence[Hit], *, allowed: bool) -> Decision:

@@ -10,7 +10,8 @@
 --                bits, shift  log only: bits of a word that count units; ticks of 2^shift microseconds
 --                count, window  units allowed in a span of microseconds
 --
--- Returns integers: 1 if admitted else 0, the time, then four for each limit in the order given:
+-- Returns one string of whole numbers parted by blanks, which clients read faster than an array:
+--   1 if admitted else 0; the time; then four for each limit in the order given:
 --   units left; microseconds until `need` units are free (0: they are, -1: never);
 --   until one more unit is free (0: none is used); until nothing is used any more.
 
@@ -31,6 +32,10 @@ local function lifetime(micros)
   return string.format('%.0f', ceil(micros / 1000) + (frozen and 3600000 or 1))
 end
 
+local function told(reply)
+  return string.format(string.rep('%.0f ', #reply), unpack(reply))
+end
+
 -- The common case, in a straight line: one sliding log whose windows begin where its header says, or a few
 -- entries later, and room in its ring. It answers as the general way below does, in a third of the time;
 -- whatever is not common falls through to that before anything is written. The layout is told in log.lua.
@@ -38,8 +43,8 @@ local function straight()
   local need, take, shadow, terms = string.match(argv[2], '^log (%d+) (%d+) (%d) %d+ 0 (.+)$')
   local h = need and call('GETRANGE', keys[1], 0, 123) or ''
   if #h < 52 then return end
-  local unpack, pack = struct.unpack, struct.pack
-  local _, wide, shift, m, capacity, head, n, newest, total, at = unpack('>BBBBI4I4I4I8I4', h)
+  local read, pack = struct.unpack, struct.pack
+  local _, wide, shift, m, capacity, head, n, newest, total, at = read('>BBBBI4I4I4I8I4', h)
   if shift ~= 0 or now < newest then return end
   need, take = tonumber(need), tonumber(take)
   local unit, split, span = 2 ^ wide, 2 ^ (32 - wide), 2 ^ (64 - wide)
@@ -48,7 +53,7 @@ local function straight()
     if m == 0 or at + 23 > #h then return end
     -- The edge of this window, as it was when the header was written.
     local own, oldest, inside, before
-    own, oldest, inside, before, at = unpack('>I8I8I4I4', h, at)
+    own, oldest, inside, before, at = read('>I8I8I4I4', h, at)
     count, window, m = tonumber(count), tonumber(window), m - 1
     if own ~= window or inside == 0 or newest + window <= now then return end
     if count >= unit or window > span then return end
@@ -58,7 +63,7 @@ local function straight()
       inside, tries = inside - 1, tries - 1
       if tries == 0 then return end
       local from = start + 8 * ((head - inside) % capacity)
-      local high, low = unpack('>I4I4', call('GETRANGE', keys[1], from, from + 7))
+      local high, low = read('>I4I4', call('GETRANGE', keys[1], from, from + 7))
       oldest, before = newest - (newest - high * split - floor(low / unit)) % span, low % unit
     end
     -- Where more than the oldest entry must leave first, the wait is found by search.
@@ -81,7 +86,7 @@ local function straight()
     longest = max(longest, reply[i + 3])
     reply[i + 3] = reply[i + 3] - since
   end
-  if not charged then return reply end
+  if not charged then return told(reply) end
   -- One word into the ring, then the header that counts it.
   local slot, low = start + 8 * head, now % span
   call('SETRANGE', keys[1], slot, pack('>I4I4', floor(low / split), low % split * unit + total))
@@ -92,7 +97,7 @@ local function straight()
   if floor(now / longest * 4) ~= floor(newest / longest * 4) then
     call('PEXPIRE', keys[1], lifetime(longest * 1.25))
   end
-  return reply
+  return told(reply)
 end
 
 local answer = struct and not keys[2] and straight()
@@ -150,4 +155,4 @@ for _, spec in ipairs(specs) do
     reply[at + 4] = state.wait(0)
   end
 end
-return reply
+return told(reply)

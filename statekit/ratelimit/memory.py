@@ -327,7 +327,7 @@ class HeldRows:
 # -- the decision ----------------------------------------------------------------------------------------
 
 
-def hit(data: Data, keys: Sequence[str], args: Sequence[Arg]) -> list[int]:
+def hit(data: Data, keys: Sequence[str], args: Sequence[Arg]) -> bytes:
     """Decide as ``hit.lua`` does."""
     moment = Moment(data, data.now(args[0]), args[0] != "")
     specs = [Spec.parse(str(text)) for text in args[1:]]
@@ -344,7 +344,7 @@ def hit(data: Data, keys: Sequence[str], args: Sequence[Arg]) -> list[int]:
         for span, state, retry in zip(spec.spans, one.states, wait, strict=True):
             more = state.wait(max(0, min(state.used, span.count) - 1))
             reply += [max(0, span.count - state.used), retry, more, state.wait(0)]
-    return reply
+    return b"".join(b"%d " % figure for figure in reply)
 
 
 def _waits(spec: Spec, held: Held) -> list[int]:
