@@ -25,8 +25,9 @@ from statekit.tenants.settings import TenantSettings
 __all__ = ["Changes", "Rewrite"]
 
 S = TypeVar("S", bound=TenantSettings)
-TRIES = 8
-"""Times a write is computed again because somebody else wrote first, before the conflict is raised."""
+TRIES = 100
+"""Times a write is computed again because somebody else wrote first, before the conflict is raised. Each time
+somebody has succeeded, so this many in a row mean a tenant that is written to all the time."""
 
 
 @dataclass(slots=True)

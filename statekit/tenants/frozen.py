@@ -117,8 +117,10 @@ def rebuilt(model: BaseModel, cls: Any, change: Callable[[Any, str], Any]) -> An
     copy = cls.__new__(cls)
     extra = model.__pydantic_extra__
     private = model.__pydantic_private__
+    fields = type(model).model_fields
     parts = {
-        "__dict__": {key: change(value, f"{name}.{key}") for key, value in vars(model).items()},
+        # Fields only: what a cached property has left in there is computed again from the copy.
+        "__dict__": {key: change(one, f"{name}.{key}") for key, one in vars(model).items() if key in fields},
         "__pydantic_fields_set__": set(model.__pydantic_fields_set__),
         "__pydantic_extra__": extra and change(extra, name),
         "__pydantic_private__": None if private is None else dict(private),

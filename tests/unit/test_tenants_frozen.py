@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
 from enum import StrEnum
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import pytest
@@ -240,6 +241,22 @@ def test_a_draft_serialises_and_compares() -> None:
     draft.limits.rps = 7
     assert draft != Settings()
     assert draft.model_dump()["limits"]["rps"] == 7
+
+
+def test_a_cached_property_is_computed_again_on_a_draft() -> None:
+    class Cached(TenantSettings):
+        base: int = 1
+
+        @cached_property
+        def double(self) -> int:
+            return self.base * 2
+
+    settings = Cached()
+    assert settings.double == 2
+    draft = thawed(settings)
+    draft.base = 5
+    assert draft.double == 10
+    assert settings.double == 2
 
 
 def test_private_attributes_survive_freezing_of_nested_models() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import random
 import threading
@@ -10,8 +11,17 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from statekit.errors import OutsideScope, SettingsFrozen, StoreUnavailable, UnknownTenant, UsageError
+from statekit.errors import (
+    OutsideScope,
+    SettingsFrozen,
+    StoreUnavailable,
+    UnknownTenant,
+    UsageError,
+    VersionConflict,
+)
 from statekit.kit import AsyncStateKit, StateKit
 from statekit.store.hooks import Hooks
 from statekit.tenants import TenantSettings
@@ -160,6 +170,39 @@ def test_a_document_that_is_no_object_leaves_the_defaults_in_force(nonsense: str
     assert any(type(one).__name__ == "SettingsRejected" for one in events)
     tenants.update("acme", {"plan": "pro"})
     assert tenants.get("acme").plan == "pro"
+
+
+steps = st.lists(
+    st.tuples(
+        st.sampled_from(["update", "defaults", "delete", "undo"]),
+        st.sampled_from(["a", "b"]),
+        st.sampled_from(
+            [{"plan": "x"}, {"plan": "y"}, {"plan": None}, {"features": ["f"]}, {"features": None}]
+        ),
+    ),
+    max_size=12,
+)
+
+
+@settings(max_examples=50, deadline=None)
+@given(steps)
+def test_whatever_was_written_all_processes_agree_and_nothing_handed_out_ever_changed(steps: Any) -> None:
+    kit = StateKit.in_memory()
+    tenants = kit.tenants(Settings)
+    seen: list[tuple[Settings, str]] = []
+    for verb, tenant, patch in steps:
+        with contextlib.suppress(UsageError, VersionConflict):
+            if verb == "update":
+                tenants.update(tenant, patch)
+            elif verb == "defaults":
+                tenants.update_defaults(patch)
+            else:
+                getattr(tenants, verb)(tenant)
+        seen += [(one, one.model_dump_json()) for one in (tenants.get("a"), tenants.get("b"))]
+    fresh = kit.tenants(Settings)
+    assert [fresh.get(tenant) for tenant in "abc"] == [tenants.get(tenant) for tenant in "abc"]
+    assert all(one.model_dump_json() == text for one, text in seen)
+    kit.close()
 
 
 def test_an_error_of_the_application_in_a_scope_goes_through_unchanged() -> None:
