@@ -12,7 +12,7 @@ from http import HTTPStatus
 from math import ceil
 from typing import Any, ClassVar
 
-from flask import Response
+from flask import Response, current_app, request
 from werkzeug import exceptions as http
 
 from statekit import Decision
@@ -24,6 +24,11 @@ MEDIA_TYPE = "application/problem+json"
 REGISTRY = "https://iana.org/assignments/http-problem-types"
 RETRY_AFTER = 1
 """Seconds to wait when the store is down: it is asked again at most half a second after it came back."""
+OF_THE_BODY = (
+    *("Accept-Ranges", "Cache-Control", "Content-Disposition", "Content-Encoding", "Content-Language"),
+    *("Content-Range", "ETag", "Last-Modified", "Location", "Set-Cookie"),
+)
+"""What a response says about a body, and hands out with it, that must not stay when the body is replaced."""
 
 
 class _Refusal(LimitExceeded):
@@ -93,28 +98,38 @@ def answer(error: StatekitError) -> Response:
         return error.get_response()
     if error.http_status == 500:
         raise error
-    unavailable = error.http_status == 503
+    if error.fault is Fault.STORE:
+        return _unavailable(error)
     return problem(
         error.http_status,
         HTTPStatus(error.http_status).phrase,
-        # what a store says about itself may name hosts: that is for the log, not for the peer
-        "The shared store does not answer; nothing is lost, try again."
-        if error.fault is Fault.STORE
-        else str(error),
-        retry_after=RETRY_AFTER if unavailable else None,
+        str(error),
+        retry_after=RETRY_AFTER if error.http_status == 503 else None,
+    )
+
+
+def _unavailable(error: StatekitError) -> Response:
+    """What a store says of itself is for the log; the peer learns that trying again is worth it."""
+    current_app.logger.warning("statekit: %s %s answered 503: %s", request.method, request.path, error)
+    return problem(
+        error.http_status,
+        "Service Unavailable",
+        "The shared store does not answer. Try again.",
+        retry_after=RETRY_AFTER,
     )
 
 
 def turn_into(response: Response, other: Response) -> None:
     """Make one answer into another in place: too late to return a different object."""
     response.close()
+    response.direct_passthrough = False
+    for name in OF_THE_BODY:
+        response.headers.pop(name, None)
     response.status = other.status
     response.set_data(other.get_data())
     for name in ("Content-Type", "Retry-After"):
         if name in other.headers:
             response.headers[name] = other.headers[name]
-    for name in ("Set-Cookie", "ETag", "Last-Modified", "Content-Encoding", "Location"):
-        response.headers.pop(name, None)
 
 
 def _advice(decision: Decision) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Callable
 from typing import Any
 
 import flask
@@ -11,8 +13,10 @@ from flask import session
 
 from statekit import StateKit
 from statekit.errors import UsageError, VersionConflict
-from statekit.testing import store_down
+from statekit.store.outage import Budget
+from statekit.testing import OutageSimulator, store_down
 from statekit_flask import StatekitFlask
+from tests.adapters.conftest import Site
 
 
 @pytest.fixture
@@ -69,6 +73,61 @@ def test_a_session_that_could_not_be_saved_is_no_success(pages: Any) -> None:
         answer = pages.app.test_client().post("/put")
     assert unavailable(answer)
     assert "Set-Cookie" not in answer.headers
+
+
+def test_a_stream_whose_session_could_not_be_saved_is_not_sent(site: Any) -> None:
+    site_ = site()
+
+    @site_.app.get("/")
+    def stream() -> Any:
+        session["seen"] = True
+        answer = flask.Response(
+            iter(["much ", "to ", "tell"]), headers={"ETag": '"1"', "Cache-Control": "public"}
+        )
+        answer.set_cookie("other", "1")
+        return answer
+
+    with store_down(site_.kit):
+        answer = site_.browser.get("/")
+    assert unavailable(answer)
+    assert not {"ETag", "Cache-Control", "Set-Cookie"} & set(answer.headers.keys())
+    assert site_.browser.get("/").text == "much to tell"
+
+
+def test_a_store_that_hangs_holds_up_no_limit_and_no_session_for_long(
+    valkey_url: str, namespace: str
+) -> None:
+    with OutageSimulator(valkey_url) as outage:
+        kit = StateKit.connect(outage.url, namespace, budget=Budget(decision=0.2, operation=0.4, connect=5))
+        site_ = Site(kit)
+
+        @site_.app.post("/")
+        @site_.sk.limit("100/hour")
+        def view() -> dict[str, Any]:
+            session["n"] = session.get("n", 0) + 1
+            return {"n": session["n"]}
+
+        @site_.app.get("/")
+        @site_.sk.limit("100/hour")
+        def untouched() -> str:
+            return "in"
+
+        _eventually(lambda: site_.browser.post("/").status_code == 200)
+        with outage.stalled():
+            answer = site_.browser.get("/")
+            assert answer.text == "in"
+            assert "RateLimit" not in answer.headers, "nothing is known about what is left"
+            assert unavailable(site_.browser.post("/"))
+        _eventually(lambda: site_.browser.post("/").status_code == 200)
+        kit.close()
+
+
+def _eventually(holds: Callable[[], bool]) -> None:
+    """A machine under load may miss a small budget; it does not miss it for ever."""
+    deadline = time.monotonic() + 30
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def test_a_session_may_be_declared_dispensable(site: Any) -> None:

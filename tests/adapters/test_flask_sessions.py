@@ -71,6 +71,7 @@ def test_the_store_is_asked_only_for_what_is_touched(site: Any) -> None:
     assert shop_.trips("GET", "/plain")[1] == []
     assert len(shop_.trips("GET", "/cart")[1]) == 1
     assert len(shop_.trips("POST", "/cart/pear")[1]) == 2
+    assert len(shop_.trips("POST", "/login/user:7")[1]) == 3
 
 
 def test_an_empty_session_leaves_no_cookie_and_no_key(site: Any) -> None:
