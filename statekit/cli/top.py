@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated
@@ -62,16 +63,13 @@ def top(
 
 
 def _watch(kit: StateKit, pools: list[str] | tuple[()], every: float) -> None:
-    with Live(screen=True, auto_refresh=False) as live:
+    with suppress(KeyboardInterrupt), Live(screen=True, auto_refresh=False) as live:
         while True:
             try:
                 live.update(_page(_look(kit, pools), kit), refresh=True)
             except StoreError as error:
                 live.update(Text(f"the store does not answer: {error}", style="bold red"), refresh=True)
-            try:
-                time.sleep(every)
-            except KeyboardInterrupt:
-                return
+            time.sleep(every)
 
 
 def _look(kit: StateKit, pools: list[str] | tuple[()]) -> Glance:

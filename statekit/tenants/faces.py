@@ -215,7 +215,15 @@ class AsyncTenants(Registry[S, AsyncReplica]):
 
     def scope(self, tenant: str) -> AsyncScope[S]:
         """Same as `Tenants.scope`, for asyncio: ``with`` or ``async with``."""
-        return AsyncScope(tenant, self._current, self._read, self._replica.load)
+        return AsyncScope(tenant, self._current, self._at_hand, self._replica.load)
+
+    _file_read = False
+
+    def _at_hand(self, tenant: str) -> S:
+        if not self._file_read:
+            self._file_read = True
+            self._replica.recall()
+        return self._read(tenant)
 
     async def draft(self, tenant: str) -> S:
         """Same as `Tenants.draft`, for asyncio."""

@@ -8,6 +8,7 @@ import contextvars
 import random
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -101,6 +102,18 @@ async def test_before_the_first_load_an_asyncio_scope_answers_from_the_defaults_
         assert tenants.stale
     async with tenants.scope("acme"):
         assert not tenants.stale
+
+
+async def test_an_asyncio_scope_before_the_first_load_uses_the_file_of_this_host(
+    valkey_url: str, namespace: str, tmp_path: Path
+) -> None:
+    async with AsyncStateKit.connect(valkey_url, namespace, snapshot_dir=tmp_path) as kit:
+        await kit.tenants(Settings).update("acme", {"plan": "pro"})
+    unloaded = AsyncStateKit.connect(valkey_url, namespace, snapshot_dir=tmp_path)
+    tenants = unloaded.tenants(Settings)
+    with tenants.scope("acme") as settings:
+        assert (settings.plan, tenants.stale) == ("pro", True)
+    await unloaded.close()
 
 
 def test_with_the_store_down_reads_answer_and_writes_say_so() -> None:
