@@ -277,7 +277,13 @@ def checked(name: str, text: str | None) -> None:
     """Refuse what cannot be stored, before anything is sent."""
     if not isinstance(name, str) or not name:
         raise UsageError(f"name={name!r}: give a text that is not empty")
-    if text is not None and len(text) > LARGEST:
+    if text is None:
+        return
+    try:
+        json.loads(text)  # it will stand inside the JSON of the log and of the message
+    except ValueError as error:
+        raise UsageError(f"{name!r}: {text[:50]!r} is not JSON: {error}") from error
+    if len(text) > LARGEST:
         raise UsageError(
             f"{name!r} is {len(text):,} bytes of JSON, more than {LARGEST:,}: keep large data elsewhere, "
             "and its address here"

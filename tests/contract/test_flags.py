@@ -276,6 +276,12 @@ def test_too_large_a_document_is_refused(flags):
         flags.set("big", Flag(default="x" * 300_000))
 
 
+def test_what_is_not_json_never_reaches_the_store(flags):
+    with pytest.raises(UsageError, match="not JSON"):
+        flags._replica.write("pay", "{broken")
+    assert flags.version == 0
+
+
 def test_workers_lists_who_follows(kit, another_kit):
     kit.flags.set("a", Flag())
     with another_kit:
