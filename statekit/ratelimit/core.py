@@ -1,7 +1,7 @@
 """Rate limits: how often a caller may do something, counted once for all processes.
 
 Keys       ``limit:{<limiter>:<key>}:<algorithm>``, a string each, one a limiter and caller; it lives until
-           nothing is used any more (the log: until its newest entry leaves the longest window).
+           nothing is used any more (the log: up to a quarter of its longest window longer).
 Scripts    ``ratelimit.hit`` decides all limits of all pairs of a call in one run; ``DEL`` resets.
 Guarantee  Several limits, several limiters: all or nothing, in one round trip. A refusal consumes nothing.
            The sliding log admits at most `count` units in any half-open window ``(t-W, t]``, exactly;

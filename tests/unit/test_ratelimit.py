@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -15,6 +16,7 @@ from statekit.kit import StateKit
 from statekit.ratelimit import Limit
 from statekit.ratelimit.core import HIT, pause
 from statekit.ratelimit.rule import layout
+from statekit.testing import FrozenClock
 
 
 @pytest.mark.parametrize(
@@ -154,3 +156,32 @@ def test_a_waiter_sleeps_just_long_enough():
 def test_the_script_is_whole():
     assert "include" not in HIT.source
     assert HIT.source.isascii()
+
+
+def test_the_page_about_rate_limits_runs():
+    page = (Path(__file__).parents[2] / "docs" / "rate-limits.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    assert len(blocks) >= 5
+    exec(compile("\n".join(blocks), "docs/rate-limits.md", "exec"), {})
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "next_after", "most"),
+    [("sliding-log", 60, 100), ("sliding-counter", 10.6, 183), ("gcra", 0.6, 199), ("fixed-window", 10, 200)],
+)
+def test_the_table_of_the_page_is_true(algorithm, next_after, most):
+    """100 calls at 12:00:50, and then as many as are let through in the rest of the minute."""
+    clock = FrozenClock()
+    limiter = StateKit.in_memory(clock=clock).rate_limiter("api", "100/minute", algorithm=algorithm)
+    clock.advance(50)
+    assert limiter.hit("k", 100).allowed
+    start = clock.now_us
+    waits = []
+    passed = 100
+    while clock.now_us - start < 60_000_000:
+        decision = limiter.hit("k")
+        passed += decision.allowed
+        waits.append(decision.retry_after)
+        clock.advance(decision.retry_after)
+    assert waits[0] == next_after
+    assert passed == most
