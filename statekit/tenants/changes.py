@@ -19,7 +19,7 @@ from statekit.tenants.core import (
     titled,
 )
 from statekit.tenants.layers import Overrides, described, patched, read, written
-from statekit.tenants.local import NOBODY, Local
+from statekit.tenants.local import Local
 from statekit.tenants.settings import TenantSettings
 
 __all__ = ["Changes", "Rewrite"]
@@ -138,7 +138,7 @@ class Changes(Generic[S]):
 
     def _check_everyone(self, documents: Mapping[str, Document], snapshot: Snapshot) -> None:
         """Refuse defaults under which a tenant that is well would not validate any more."""
-        self._check(NOBODY, documents)
+        self._check("", documents)  # a tenant nobody has configured
         for tenant in tenants_among(documents):
             try:
                 self._local.layers.settings(self._local.stack(tenant_document(tenant), documents).readable())

@@ -71,6 +71,11 @@ class Tenants(Registry[S, Replica]):
         self._replica.load()
         return tenants_among(self._replica.snapshot.documents)
 
+    def version_of(self, tenant: str) -> int:
+        """The version of a tenant's own document, for ``if_version=``; 0 if it has none. Local."""
+        self._replica.load()
+        return self._replica.snapshot.version_of(tenant_document(tenant))
+
     def update(
         self,
         tenant: str,
@@ -235,6 +240,11 @@ class AsyncTenants(Registry[S, AsyncReplica]):
         """Same as `Tenants.known`, for asyncio."""
         await self._replica.load()
         return tenants_among(self._replica.snapshot.documents)
+
+    async def version_of(self, tenant: str) -> int:
+        """Same as `Tenants.version_of`, for asyncio."""
+        await self._replica.load()
+        return self._replica.snapshot.version_of(tenant_document(tenant))
 
     async def update(
         self,

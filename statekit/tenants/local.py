@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from pydantic import ValidationError
 
@@ -25,8 +25,8 @@ from statekit.tenants.settings import TenantSettings
 __all__ = ["Local", "Stack"]
 
 S = TypeVar("S", bound=TenantSettings)
-NOBODY = ""
-"""Where the settings of all tenants without a document are kept; no tenant has this id."""
+NOBODY: Any = object()
+"""Where the settings of all tenants without a document are kept; no id is equal to it."""
 GENERATION = 4096
 """Tenants in the younger half of the cache; twice as many are kept at most."""
 
@@ -63,8 +63,8 @@ class Local(Generic[S]):
         self.layers = layers
         self.hooks = hooks
         self.group_by = group_by
-        self._young: dict[str, _Entry[S]] = {}
-        self._old: dict[str, _Entry[S]] = {}
+        self._young: dict[Any, _Entry[S]] = {}
+        self._old: dict[Any, _Entry[S]] = {}
         self._live: dict[str, tuple[Stack, S]] | None = None if draft_copies else {}
 
     def settings(self, tenant: str, snapshot: Snapshot) -> S:
@@ -121,7 +121,7 @@ class Local(Generic[S]):
         self._keep(key, entry)
         return entry
 
-    def _keep(self, key: str, entry: _Entry[S]) -> None:
+    def _keep(self, key: Any, entry: _Entry[S]) -> None:
         if len(self._young) >= GENERATION:
             self._old, self._young = self._young, {}
         self._young[key] = entry

@@ -69,10 +69,6 @@ class Registry(Generic[S, R]):
         """The version of all documents together, as this process sees them; grows by one a write."""
         return self._replica.version
 
-    def version_of(self, tenant: str) -> int:
-        """The version of a tenant's own document, for ``if_version=``; 0 if it has none. Local."""
-        return self._replica.snapshot.version_of(tenant_document(tenant))
-
     def current(self) -> S:
         """The settings of the tenant this request is for, as they were when its scope was entered. Local.
 
@@ -85,7 +81,10 @@ class Registry(Generic[S, R]):
         return current(self._current)[0]
 
     def on_change(self, listener: Callable[[TenantsChanged], object]) -> Callable[[], None]:
-        """Call `listener` whenever documents changed here, wherever they were written; returns what ends it."""
+        """Call `listener` whenever documents changed here, wherever they were written; returns what ends it.
+
+        In the thread or task that heard of it, once the local copy is loaded; it must be quick.
+        """
 
         def heard(change: Change) -> None:
             listener(changed_among(change.names, change.snapshot.version))

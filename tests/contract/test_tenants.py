@@ -115,6 +115,7 @@ def test_any_text_is_an_id(tenants: Any, others: Any, tenant: str) -> None:
 
 @pytest.mark.parametrize("tenant", ["", None, 7, b"acme"])
 def test_what_cannot_be_an_id_is_refused(tenants: Any, tenant: Any) -> None:
+    tenants.get("somebody nobody has configured")
     with pytest.raises(UsageError, match="id is a text"):
         tenants.get(tenant)
     with pytest.raises(UsageError, match="id is a text"):
@@ -230,6 +231,11 @@ def test_a_write_at_an_expected_version_happens_only_at_that_version(tenants: An
         tenants.update("acme", {"plan": "y"}, if_version=version)
     assert tenants.version_of("acme") == second
     assert tenants.get("acme").plan == others.get("acme").plan == "max"
+
+
+def test_the_version_is_known_to_a_process_that_has_read_nothing_yet(tenants: Any, others: Any) -> None:
+    version = tenants.update("acme", {"plan": "pro"}).version
+    assert others.version_of("acme") == version
 
 
 def test_an_expected_version_counts_the_tenants_own_writes_only(tenants: Any) -> None:
