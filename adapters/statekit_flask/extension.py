@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import wraps
+from inspect import unwrap
 from typing import Any, Literal, TypeVar
 
 from flask import Blueprint, Flask, current_app, has_app_context
@@ -12,7 +13,7 @@ from statekit import Decision, Limit, RateLimiter, Sessions, StateKit
 from statekit.errors import UsageError
 from statekit_flask.callers import Caller, by_ip, caller
 from statekit_flask.flags import Actor, BoundFlags, principal_in_use
-from statekit_flask.rules import Cost, LimitSpec, Marks, Rule, mark, named
+from statekit_flask.rules import LIMITED, Cost, LimitSpec, Marks, Rule, mark, named
 from statekit_flask.session import FlaskSession, current_session
 from statekit_flask.tenancy import Resolver, resolver
 from statekit_flask.visit import visit
@@ -235,4 +236,5 @@ def _deciding(view: Any, rule: Rule) -> Any:
         found.admission.enforce([rule])
         return current_app.ensure_sync(view)(*args, **kwargs)
 
+    setattr(unwrap(view), LIMITED, True)
     return deciding

@@ -35,6 +35,8 @@ LimitSpec: TypeAlias = str | Limit | RateLimiter | Callable[[], "str | Limit | S
 Cost: TypeAlias = int | Callable[[], int]
 
 MARK = "__statekit_limits__"
+LIMITED = "__statekit_limited__"
+"""On a function that was wrapped: it is not limited itself, what was made of it is."""
 BLUEPRINTS = "statekit_blueprints"
 BUILT = 256
 """Limiters kept of a rule whose limits are computed at each request."""
@@ -141,9 +143,17 @@ def named(target: Any, key: Caller) -> str:
 
 
 def views(app: Flask) -> Iterator[Any]:
-    """The functions the current request will run: the endpoint's, and the method of a class-based view."""
+    """The functions the current request will run: the endpoint's, and the method of a class-based view.
+
+    Raises `UsageError` for decorators in the wrong order: a limit that is not in force must not look as if it were.
+    """
     view = app.view_functions.get(request.endpoint or "")
     if view is not None:
+        if getattr(view, LIMITED, False) and not marks(view).rules:
+            raise UsageError(
+                f"the limits of {view.__qualname__} are not in force at endpoint {request.endpoint!r}: put @sk.limit below "
+                "@app.route, so that what is routed is the limited function"
+            )
         yield view
         method = getattr(getattr(view, "view_class", None), request.method.lower(), None)
         if method is not None:

@@ -395,6 +395,31 @@ def test_a_limit_without_an_extension_is_not_silently_open() -> None:
         app.test_client().get("/")
 
 
+def test_a_limit_above_the_route_is_not_silently_open(site: Any) -> None:
+    site_ = site()
+
+    @site_.sk.limit("1/hour")
+    @site_.sk.limit("10/day", key="user")
+    @site_.app.get("/")
+    def view() -> str:
+        return "in"
+
+    with pytest.raises(UsageError, match=r"below @app\.route"):
+        site_.browser.get("/")
+
+
+def test_one_function_may_be_limited_differently_in_two_places(site: Any) -> None:
+    site_ = site()
+
+    def view() -> str:
+        return "in"
+
+    site_.app.add_url_rule("/few", "few", site_.sk.limit("1/hour", name="few")(view))
+    site_.app.add_url_rule("/many", "many", site_.sk.limit("3/hour", name="many")(view))
+    assert [site_.browser.get("/few").status_code for _ in range(2)] == [200, 429]
+    assert [site_.browser.get("/many").status_code for _ in range(4)] == [200, 200, 200, 429]
+
+
 def test_names_are_the_same_in_every_process_and_differ_in_one() -> None:
     sk = StatekitFlask()
 
