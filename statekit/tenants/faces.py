@@ -61,7 +61,10 @@ class Tenants(Registry[S, Replica]):
         return Scope(tenant, self._current, self.get)
 
     def draft(self, tenant: str) -> S:
-        """A copy of the settings that this request may change as it likes; nobody else sees it, nothing stores it."""
+        """A copy of the settings that this request may change as it likes; nobody else sees it, nothing stores it.
+
+        In the tenant's scope it is a copy of what `current` returns, else of what `get` returns.
+        """
         if not self._replica.loaded:
             self._replica.load()
         return self._draft(tenant)

@@ -80,9 +80,8 @@ class Local(Generic[S]):
         """Whether what is stored for a tenant did not validate, so that older or lower settings are in force."""
         return self._entry(tenant, snapshot).rejected
 
-    def draft(self, tenant: str, snapshot: Snapshot) -> S:
+    def draft(self, tenant: str, settings: S, snapshot: Snapshot) -> S:
         """Settings that may be changed: a copy for the caller alone (but see ``draft_copies``)."""
-        settings = self.settings(tenant, snapshot)
         if self._live is None:
             return thawed(settings)  # type: ignore[no-any-return]
         stack = self._entry(tenant, snapshot).stack

@@ -102,8 +102,11 @@ class Registry(Generic[S, R]):
         return self._local.settings(tenant, snapshot)
 
     def _draft(self, tenant: str) -> S:
-        self._read(tenant)
-        return self._local.draft(tenant, self._replica.snapshot)
+        settings = self._read(tenant)
+        here = self._current.get()
+        if here is not None and here[0] == tenant:
+            settings = here[1]  # a request works with one version, in its own copy too
+        return self._local.draft(tenant, settings, self._replica.snapshot)
 
     def _question(self, tenant: str, path: str) -> Question:
         snapshot = self._replica.snapshot

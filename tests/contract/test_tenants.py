@@ -155,6 +155,7 @@ def test_inside_a_scope_a_request_keeps_the_version_it_began_with(tenants: Any) 
         assert settings.plan == tenants.current().plan == "pro"
         assert tenants.current_tenant() == "acme"
         assert tenants.get("acme").plan == "max"
+        assert (tenants.draft("acme").plan, tenants.draft("other").plan) == ("pro", "free")
     with tenants.scope("acme"):
         assert tenants.current().plan == "max"
 
