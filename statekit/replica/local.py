@@ -50,6 +50,7 @@ class LocalCopy(Generic[S]):
         self._confirmed: float | None = None
         self._lost = False
         self._left = False
+        self._whole = False
         self.snapshot = EMPTY
         on_fork(self)
 
@@ -118,7 +119,8 @@ class LocalCopy(Generic[S]):
         step = self._take(lambda shown: protocol.synced(shown, asked.epoch, reply))
         self._confirmed = monotonic()
         self._lost = step.empty and step.snapshot.knows()
-        return step.fetch or step.snapshot is not asked
+        asked_for_all, self._whole = self._whole, step.whole
+        return step.fetch or step.snapshot is not asked or asked_for_all
 
     def _take(self, decide: Callable[[Snapshot], Step]) -> Step:
         """Swap the snapshot and what is derived from it under the lock; tell listeners outside of it."""
@@ -150,7 +152,8 @@ class LocalCopy(Generic[S]):
                 if self._left:
                     return
                 shown = self.snapshot
-                reply = yield from core.sync(self._at, reader, shown, fresh(), self._store.now())
+                told = EMPTY if self._whole else shown
+                reply = yield from core.sync(self._at, reader, told, fresh(), self._store.now())
                 if not self._answered(shown, reply):
                     return
         except StoreError as error:

@@ -77,6 +77,8 @@ class Step:
     changed: frozenset[str] = frozenset()
     fetch: bool = False
     empty: bool = False
+    whole: bool = False
+    """Ask for everything: the changes alone cannot be read (a newer release wrote them)."""
 
 
 def dumped(value: Any) -> str:
@@ -110,11 +112,12 @@ def synced(snapshot: Snapshot, asked: str, reply: Sequence[Any]) -> Step:
     return Step(snapshot)
 
 
-def _caught_up(snapshot: Snapshot, messages: Iterable[Message | None]) -> Step:
-    news = [one for one in messages if one is not None and one.version > snapshot.version]
-    news.sort(key=lambda one: one.version)
-    if [one.version for one in news] != [snapshot.version + 1 + n for n in range(len(news))]:
-        return Step(snapshot, fetch=True)
+def _caught_up(snapshot: Snapshot, messages: Sequence[Message | None]) -> Step:
+    known = [one for one in messages if one is not None]
+    news = sorted((one for one in known if one.version > snapshot.version), key=lambda one: one.version)
+    expected = range(snapshot.version + 1, snapshot.version + 1 + len(news))
+    if len(known) < len(messages) or [one.version for one in news] != [*expected]:
+        return Step(snapshot, fetch=True, whole=True)
     if not news:
         return Step(snapshot)
     return Step(_advanced(snapshot, news, news[-1].version), frozenset(one.name for one in news))

@@ -3,11 +3,15 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from statekit.replica import core, protocol
+from statekit.flags import Flag
+from statekit.kit import StateKit
+from statekit.replica import Replica, Snapshot, core, protocol
 from statekit.replica.memory import TWINS
 from statekit.replica.protocol import EMPTY, Message
 from statekit.store.keys import Keys
 from statekit.store.memory import Data, MemoryTransport
+from statekit.store.store import Store
+from tests.servers import wait_until
 
 AT = core.Address.of(Keys("t"), "flags")
 NAMES = ("a", "b", "c")
@@ -152,3 +156,21 @@ def test_an_answer_that_was_overtaken_is_asked_for_again():
     reply = world.run(core.sync(AT, core.Reader("r", 9000), EMPTY, "x", ""))
     world.sync(0)
     assert protocol.synced(world.shown[0], "", reply) == protocol.Step(world.shown[0], fetch=True)
+
+
+def test_changes_that_cannot_be_read_are_replaced_by_everything():
+    kit = StateKit.in_memory()
+    kit.flags.set("a", Flag())
+    data, at = kit.store.transport.data, core.Address.of(kit.store.keys, "flags")
+    later = Replica(Store(MemoryTransport(TWINS, data), kit.namespace), "flags")
+    later.load()
+    kit.flags.set("b", Flag())
+    entries = data.get(at.log)
+    data.put(at.log, [b'{"batch":[]}', *entries[1:]], 0)  # as a newer release might have written it
+    stuck = Replica(Store(MemoryTransport(TWINS, data), kit.namespace), "flags")
+    stuck.snapshot = Snapshot(kit.flags.epoch, 1, {})
+    stuck.load()
+    assert sorted(stuck.snapshot.documents) == ["a", "b"]
+    wait_until(lambda: {one.version for one in stuck.workers()} == {2})
+    for one in (later, stuck, kit):
+        one.close()
