@@ -85,6 +85,8 @@ class Server:
         try:
             with redis.Redis(unix_socket_path=str(self.socket)) as client:
                 return bool(client.ping())
+        except redis.AuthenticationError:
+            return True  # it is up, and wants a password
         except (redis.RedisError, OSError):
             return False
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -14,6 +15,7 @@ from statekit.kit import AsyncStateKit, StateKit
 from statekit.store.op import command
 from statekit.store.outage import Budget
 from statekit.testing import Blocking, FrozenClock, OutageSimulator, recorded, store_down
+from tests.servers import Server, binary
 
 colour: contextvars.ContextVar[str] = contextvars.ContextVar("colour", default="none")
 SHORT = Budget(decision=0.2, operation=0.3, connect=0.3)
@@ -98,3 +100,17 @@ def test_outages_through_the_proxy(valkey_url: str, asyncio_kit: bool) -> None:
         outage.cut()
         kit.store.run(command("SET", "k", "v", "PX", 1000))  # an idle connection that died is replaced unseen
         kit.close()
+
+
+def test_a_proxy_before_a_port_keeps_credentials_and_database(namespace: str) -> None:
+    with Server(binary("valkey"), ("--requirepass", "secret"), free_port()) as server:
+        with OutageSimulator(f"redis://:secret@127.0.0.1:{server.port}/3") as outage:
+            kit = StateKit.connect(outage.url, namespace)
+            assert b" db=3 " in kit.store.run(command("CLIENT", "INFO"))
+            kit.close()
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
