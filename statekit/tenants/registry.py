@@ -24,7 +24,7 @@ from statekit.tenants.core import (
 )
 from statekit.tenants.layers import Layers, followed
 from statekit.tenants.local import Local
-from statekit.tenants.scope import Current, current
+from statekit.tenants.scope import Current, outside
 from statekit.tenants.settings import TenantSettings
 
 __all__ = ["Registry"]
@@ -74,11 +74,17 @@ class Registry(Generic[S, R]):
 
         Raises `OutsideScope` outside ``with tenants.scope(id):``, rather than guessing a tenant.
         """
-        return current(self._current)[1]
+        here = self._current.get()
+        if here is None:
+            raise outside()
+        return here[1]
 
     def current_tenant(self) -> str:
         """The id of the tenant this request is for; raises `OutsideScope`. Local."""
-        return current(self._current)[0]
+        here = self._current.get()
+        if here is None:
+            raise outside()
+        return here[0]
 
     def on_change(self, listener: Callable[[TenantsChanged], object]) -> Callable[[], None]:
         """Call `listener` whenever documents changed here, wherever they were written; returns what ends it.

@@ -14,7 +14,7 @@ from typing import Generic, TypeAlias, TypeVar
 from statekit.errors import OutsideScope
 from statekit.tenants.settings import TenantSettings
 
-__all__ = ["AsyncScope", "Current", "Scope", "current"]
+__all__ = ["AsyncScope", "Current", "Scope", "outside"]
 
 S = TypeVar("S", bound=TenantSettings)
 Current: TypeAlias = ContextVar[tuple[str, S] | None]
@@ -65,12 +65,9 @@ class AsyncScope(Scope[S]):
         self.__exit__(kind, error, trace)
 
 
-def current(variable: Current[S]) -> tuple[str, S]:
-    """The tenant and settings of the scope the caller is in; raises `OutsideScope`."""
-    here = variable.get()
-    if here is None:
-        raise OutsideScope(
-            "no tenant is current here: enter one with tenants.scope(id), or read one with tenants.get(id); "
-            "a thread started by hand needs contextvars.copy_context().run"
-        )
-    return here
+def outside() -> OutsideScope:
+    """The error for whoever asks for the current tenant where there is none."""
+    return OutsideScope(
+        "no tenant is current here: enter one with tenants.scope(id), or read one with tenants.get(id); "
+        "a thread started by hand needs contextvars.copy_context().run"
+    )
