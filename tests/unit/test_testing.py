@@ -103,11 +103,14 @@ def test_outages_through_the_proxy(valkey_url: str, asyncio_kit: bool) -> None:
 
 
 def test_a_proxy_before_a_port_keeps_credentials_and_database(namespace: str) -> None:
-    with Server(binary("valkey"), ("--requirepass", "secret"), free_port()) as server:
-        with OutageSimulator(f"redis://:secret@127.0.0.1:{server.port}/3") as outage:
-            kit = StateKit.connect(outage.url, namespace)
-            assert b" db=3 " in kit.store.run(command("CLIENT", "INFO"))
-            kit.close()
+    port = free_port()
+    with (
+        Server(binary("valkey"), ("--requirepass", "secret"), port),
+        OutageSimulator(f"redis://:secret@127.0.0.1:{port}/3") as outage,
+    ):
+        kit = StateKit.connect(outage.url, namespace)
+        assert b" db=3 " in kit.store.run(command("CLIENT", "INFO"))
+        kit.close()
 
 
 def free_port() -> int:
