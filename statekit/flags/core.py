@@ -107,6 +107,9 @@ class Rule:
                 said[name] = value
         return said
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Rule.of, (self.document(),)
+
     @classmethod
     def of(cls, said: Mapping[str, Any]) -> Rule:
         known = {name: said[name] for name in ("when", "serve", "rollout", "note") if name in said}
@@ -204,6 +207,9 @@ class Flag:
         return said | {
             name: text for name in ("owner", "salt", "description") if (text := getattr(self, name))
         }
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Flag.of, (self.document(),)
 
     @classmethod
     def of(cls, said: Any) -> Flag:

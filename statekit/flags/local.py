@@ -15,7 +15,7 @@ from typing import Any, Generic, TypeVar
 from statekit.errors import DocumentInvalid, UsageError
 from statekit.flags.buckets import bucket
 from statekit.flags.compiled import Decide, Outcome, Reason, compiled, override_outcome
-from statekit.flags.core import Flag, Kind, kind_of
+from statekit.flags.core import Flag, Kind
 from statekit.flags.explain import (
     Explanation,
     FlagChange,
@@ -197,9 +197,8 @@ class LocalFlags(Generic[R]):
         reason = Reason.INVALID if name in self._errors else Reason.UNKNOWN
         if reason is Reason.UNKNOWN:
             self._tell(("unknown", name), lambda: FlagUnknown(name, self._similar(name)))
-        kind = Kind.OBJECT if default is None else kind_of(default, "default")
         return Outcome(
-            on=False, enabled=default is True, value=default, kind=kind, variant=None, reason=reason
+            on=False, enabled=default is True, value=default, kind=Kind.OBJECT, variant=None, reason=reason
         )
 
     def _typed(self, name: str, outcome: Outcome, default: Any) -> Any:

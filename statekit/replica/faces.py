@@ -62,8 +62,9 @@ class Replica(LocalCopy[Store]):
     def load(self) -> None:
         """Get the documents and follow them from now on; repeated calls are free.
 
-        Shows the last-known-good file first, then what the store says. Never raises for a store that is down:
-        the copy is `stale` then, and catches up by itself.
+        Shows the last-known-good file first, then what the store says, which may take a round trip or, if the
+        store hangs, one operation budget. Never raises for a store that is down: the copy is `stale` then, and
+        catches up by itself.
         """
         if self.loaded:
             return
@@ -201,7 +202,11 @@ class AsyncReplica(LocalCopy[AsyncStore]):
 
     async def _tick(self) -> None:
         await self._store.run(self.syncing())
-        await asyncio.to_thread(self.remember)
+        await self._remember()
+
+    async def _remember(self) -> None:
+        if self._file and self._file.lacks(self.snapshot):  # no thread is made for nothing
+            await asyncio.to_thread(self.remember)
 
     async def write(
         self,
@@ -264,4 +269,4 @@ class AsyncReplica(LocalCopy[AsyncStore]):
                 self._beat.cancel()
             self._store.push.unsubscribe(self._at.channel, self)
             await self._store.run(self.leaving(), self._store.budget.decision)
-            await asyncio.to_thread(self.remember)
+            await self._remember()

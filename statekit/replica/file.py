@@ -68,9 +68,13 @@ class LastKnownGood:
             log.warning("statekit: %s cannot be used and is passed over: %s", self.path, error)
             return EMPTY
 
+    def lacks(self, snapshot: Snapshot) -> bool:
+        """Whether this process neither wrote nor read this snapshot last."""
+        return snapshot.knows() and self._kept != (snapshot.epoch, snapshot.version)
+
     def keep(self, snapshot: Snapshot) -> None:
         """Write the snapshot, unless this process wrote or read the same one last."""
-        if not snapshot.knows() or self._kept == (snapshot.epoch, snapshot.version):
+        if not self.lacks(snapshot):
             return
         try:
             self._write(snapshot)

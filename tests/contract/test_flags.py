@@ -77,6 +77,12 @@ def test_values_of_five_types(flags):
     assert flags.value("page") == 20
 
 
+def test_whatever_the_default_is_an_unknown_flag_answers_it(flags):
+    marker = object()
+    assert flags.value("nothing", default=marker) is marker
+    assert flags.explain("nothing", default=marker).value is marker
+
+
 def test_an_object_value_is_the_callers_own(flags):
     flags.set("menu", Flag(default={"items": ["a"]}))
     flags.value("menu")["items"].append("leak")

@@ -1,6 +1,8 @@
 """Flags as documents: what is accepted, what is refused and how, and that JSON loses nothing."""
 
+import copy
 import json
+import pickle
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
@@ -132,6 +134,7 @@ flags = st.builds(
 @given(flags)
 def test_json_loses_nothing(flag):
     assert Flag.of(json.loads(json.dumps(flag.document()))) == flag
+    assert pickle.loads(pickle.dumps(flag)) == copy.deepcopy(flag) == flag
 
 
 json_values = st.recursive(
