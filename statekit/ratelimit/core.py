@@ -23,7 +23,7 @@ from importlib.resources import files
 
 from statekit.errors import StoreError, StoreRejected, UsageError
 from statekit.ratelimit.decision import Decision
-from statekit.ratelimit.rule import Algorithm, Hit, OnOutage, Rule
+from statekit.ratelimit.rule import WIRE, Hit, OnOutage, Rule
 from statekit.store.keys import Keys
 from statekit.store.op import Arg, Call, Op, Reply, Script, ask, command
 
@@ -125,7 +125,7 @@ def _blind(hits: Sequence[Hit], *, allowed: bool) -> Decision:
 
 def resetting(keys: Keys, rule: Rule, key: str) -> Op[bool]:
     """Forget what a caller used, also what another algorithm of this limiter counted."""
-    names = [rule.key(keys, key, algorithm) for algorithm in Algorithm]
+    names = [rule.key(keys, key, wire) for wire in WIRE.values()]
     return bool((yield from command("DEL", *names)))
 
 

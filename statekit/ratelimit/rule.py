@@ -11,7 +11,7 @@ from statekit.errors import UsageError
 from statekit.ratelimit.limits import Limit, LimitLike
 from statekit.store.keys import Keys, encoded
 
-__all__ = ["Algorithm", "Hit", "OnOutage", "Rule", "layout"]
+__all__ = ["WIRE", "Algorithm", "Hit", "OnOutage", "Rule", "layout"]
 
 KIND = "limit"
 
@@ -38,7 +38,7 @@ class OnOutage(StrEnum):
     """Count in this process alone, against the limit divided by the number of live workers."""
 
 
-_WIRE = {
+WIRE = {
     Algorithm.SLIDING_LOG: "log",
     Algorithm.SLIDING_COUNTER: "counter",
     Algorithm.GCRA: "gcra",
@@ -57,6 +57,8 @@ class Rule:
     shadow: bool
     tag: str
     policies: tuple[str, ...]
+    wire: str
+    """The algorithm, as the script and the keys call it."""
     terms: str
     """The last words of a script's argument: how the log is laid out, then the limits."""
 
@@ -73,25 +75,29 @@ class Rule:
             raise UsageError(
                 f"rate_limiter({name!r}): two of {', '.join(map(str, read))} have the same window; keep the smaller"
             )
+        chosen = _chosen(Algorithm, algorithm, "algorithm")
         return cls(
             name,
             read,
-            _chosen(Algorithm, algorithm, "algorithm"),
+            chosen,
             _chosen(OnOutage, on_outage, "on_outage"),
             bool(shadow),
             encoded(name, "name"),
             (name,) if len(read) == 1 else tuple(f"{name}-{limit.window:g}s" for limit in read),
-            _terms(read),
+            WIRE[chosen],
+            _terms(read, shadow=shadow),
         )
 
-    def key(self, keys: Keys, key: str, algorithm: Algorithm | None = None) -> str:
+    def key(self, keys: Keys, key: str, wire: str = "") -> str:
         """Where the state of one caller lies; another algorithm has another key, never another type."""
-        return keys.of(KIND, self.tag, encoded(key), suffix=_WIRE[algorithm or self.algorithm])
+        return keys.of(KIND, self.tag, encoded(key), suffix=wire or self.wire)
 
     def spec(self, need: int, take: int, *, shares: int = 1) -> str:
         """What the script is told; `shares` divides the limits, for a process that counts alone."""
-        terms = self.terms if shares == 1 else _terms(tuple(_share(limit, shares) for limit in self.limits))
-        return f"{_WIRE[self.algorithm]} {need} {take} {self.shadow:d} {terms}"
+        terms = self.terms
+        if shares > 1:
+            terms = _terms([_share(limit, shares) for limit in self.limits], shadow=self.shadow)
+        return f"{self.wire} {need} {take} {terms}"
 
 
 def _chosen(choices: Any, value: str, name: str) -> Any:
@@ -102,9 +108,9 @@ def _chosen(choices: Any, value: str, name: str) -> Any:
         raise UsageError(f"{name}={value!r} is unknown: choose one of {known}") from None
 
 
-def _terms(limits: Sequence[Limit]) -> str:
+def _terms(limits: Sequence[Limit], *, shadow: bool) -> str:
     bits, shift = layout(limits)
-    return f"{bits} {shift} " + " ".join(f"{limit.count} {limit.window_us}" for limit in limits)
+    return f"{shadow:d} {bits} {shift} " + " ".join(f"{limit.count} {limit.window_us}" for limit in limits)
 
 
 def _share(limit: Limit, shares: int) -> Limit:
