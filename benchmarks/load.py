@@ -21,7 +21,7 @@ from typing import Any, ClassVar
 
 import gevent
 from geventhttpclient import HTTPClient
-from locust import FastHttpUser, between, constant_pacing, events, task
+from locust import FastHttpUser, between, constant, constant_pacing, events, task
 from locust.env import Environment
 
 from benchmarks.balancer import Balancer
@@ -31,8 +31,8 @@ from benchmarks.sightings import Sighting, save
 HAMMERED_KEY = "key-under-fire"
 FLAG = "new-checkout"
 FLIP_EVERY = 1.2
-DENSE_FOR, DENSE_EVERY, SPARSE_EVERY = 0.2, 0.006, 0.05
-"""After a flag is written its readers ask often for a while, then now and then until the next write."""
+NOTICE, DENSE_FOR, DENSE_EVERY, SPARSE_EVERY = 0.1, 0.2, 0.006, 0.05
+"""Its readers ask often from shortly before a flag is written until a while after, else now and then."""
 QUOTED_DISCOUNT = 10
 STORED_DISCOUNTS = (0, 5)
 """What tenants really agree on: never a multiple of what a quote adds, so that a leak is told from a stale read."""
@@ -40,13 +40,14 @@ STORED_DISCOUNTS = (0, 5)
 
 @dataclass(slots=True)
 class Run:
-    """One run's shared knowledge: where the pods are, what was seen, when the flag was last written."""
+    """One run's shared knowledge: where the pods are, what was seen, when the flag is written."""
 
     balancer: Balancer
     hammer_seconds: float
     seen: list[Sighting] = field(default_factory=list)
     began: float = field(default_factory=time.monotonic)
-    flag_written: float = 0.0
+    flag_due: float = 0.0
+    """When the flag is written next, or was written last."""
     numbers: Iterator[int] = field(default_factory=itertools.count)
 
 
@@ -236,14 +237,17 @@ class Flipper(Visitor):
     """Switches a flag on and off."""
 
     fixed_count = 1
-    wait_time = constant_pacing(FLIP_EVERY)
+    wait_time = constant(FLIP_EVERY - NOTICE)
     value = False
+
+    def on_start(self) -> None:
+        gevent.sleep(1.5)  # let everybody arrive first
 
     @task
     def flip(self) -> None:
-        gevent.sleep(random.random() * 0.2)
+        RUN.flag_due = time.monotonic() + NOTICE
+        gevent.sleep(NOTICE + random.random() * DENSE_EVERY)
         self.value = not self.value
-        RUN.flag_written = time.monotonic()
         seen, _ = self.ask("PUT", f"/flags/{FLAG}", name="PUT /flags", json={"enabled": self.value})
         seen.fact["wrote"] = self.value
 
@@ -263,7 +267,7 @@ class Reader(Visitor):
         if pod in RUN.balancer.ready:
             seen, document = self.ask("GET", f"/flags/{FLAG}", pod=pod, name="GET /flags")
             seen.fact["read"] = document.get("enabled")
-        dense = time.monotonic() - RUN.flag_written < DENSE_FOR
+        dense = -NOTICE <= time.monotonic() - RUN.flag_due < DENSE_FOR
         gevent.sleep(DENSE_EVERY if dense else SPARSE_EVERY)
 
 

@@ -15,7 +15,6 @@ from werkzeug.exceptions import HTTPException
 from demo_app import services, shop
 from demo_app.settings import Settings, State
 from demo_app.state import kit_for
-from statekit import StatekitError
 from statekit_flask import StatekitFlask
 
 __all__ = ["create_app"]
@@ -31,7 +30,6 @@ def create_app(settings: Settings) -> Flask:
     app.register_blueprint(services.blueprint(kit, settings))
     app.after_request(_signed(settings.pod))
     app.register_error_handler(HTTPException, _refusal)
-    app.register_error_handler(StatekitError, _trouble)
     _add_probes(app, settings)
     app.add_url_rule("/", "page", lambda: render_template("page.html", state=settings.state))
     return app
@@ -76,7 +74,3 @@ def app_json(document: dict[str, Any]) -> bytes:
 
 def _refusal(error: HTTPException) -> Any:
     return {"error": error.description, "status": error.code, "path": request.path}, error.code
-
-
-def _trouble(error: StatekitError) -> Any:
-    return {"error": str(error), "status": error.http_status, "kind": type(error).__name__}, error.http_status

@@ -128,10 +128,10 @@ def _server(store: str) -> str:
 
 def _tell(made: Mapping[str, Any], out: Path) -> int:
     """Print the table, and what was broken; returns the exit code."""
-    console = Console()
+    console = Console() if sys.stdout.isatty() else Console(width=110)
     variants = made["variants"]
     table = Table(title="What the visitors saw", title_justify="left")
-    table.add_column("")
+    table.add_column("", no_wrap=True)
     table.add_column("promised", justify="right", style="dim")
     for name in variants:
         table.add_column(TITLES[State(name)][0], justify="right")

@@ -11,6 +11,7 @@ from flask import Blueprint, Response, abort, jsonify, request
 
 from demo_app.settings import Settings
 from statekit import Flag, Limit, TenantSettings
+from statekit.errors import UsageError
 
 __all__ = ["Pricing", "blueprint"]
 
@@ -66,7 +67,10 @@ def _add_flags(services: Blueprint, kit: Any) -> None:
     @services.put("/flags/<name>")
     def set_flag(name: str) -> dict[str, Any]:
         asked = document()
-        wanted = Flag(enabled=asked.get("enabled", True), rollout=asked.get("rollout", 100))
+        try:
+            wanted = Flag(enabled=asked.get("enabled", True), rollout=asked.get("rollout", 100))
+        except UsageError as error:
+            abort(422, str(error))
         done = kit.flags.set(name, wanted, by="demo", reason=asked.get("reason", "PUT /flags"), wait=1.0)
         return {
             "enabled": wanted.enabled,

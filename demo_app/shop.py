@@ -43,6 +43,26 @@ def blueprint(sk: Any) -> Blueprint:
         session["cart"] = [*session["cart"], asked_for("item")]
         return {"items": session["cart"]}
 
+    @shop.get("/sessions")
+    def sessions() -> dict[str, Any]:
+        principal = f"user:{signed_in()}"
+        return {
+            "sessions": [
+                {
+                    "handle": one.handle,
+                    "created": one.created.isoformat(),
+                    "last_seen": one.last_seen.isoformat(),
+                    "this": one.handle == sk.session.handle,
+                }
+                for one in sk.sessions.sessions_of(principal)
+            ]
+        }
+
+    @shop.delete("/sessions/<handle>")
+    def revoke(handle: str) -> dict[str, Any]:
+        mine = {one.handle for one in sk.sessions.sessions_of(f"user:{signed_in()}")}
+        return {"revoked": handle in mine and sk.sessions.revoke(handle)}
+
     return shop
 
 

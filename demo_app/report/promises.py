@@ -29,14 +29,14 @@ def _milliseconds(value: float | None) -> str:
 
 PROMISES: tuple[Row, ...] = (
     Row(
-        "Calls one API key got through in the worst 60 s",
+        "Calls granted to one key, worst 60 s",
         "100",
         lambda f: f"{f['permits_worst_window']:,}",
         lambda f: bool(f["permits_worst_window"] == f["permit_limit"]),
         "permits",
     ),
     Row(
-        "Sessions lost, rolling restart included",
+        "Sessions lost, restarts included",
         "0",
         lambda f: f"{f['sessions_lost']:,} of {f['sessions_opened']:,}",
         lambda f: bool(f["sessions_opened"] > 0 and f["sessions_lost"] == 0),
@@ -52,21 +52,21 @@ PROMISES: tuple[Row, ...] = (
         "flags",
     ),
     Row(
-        "Most connections the third party held",
+        "Most third-party connections",
         "≤ 12",
         lambda f: f"{f['upstream_connections_max']}",
         lambda f: bool(0 < f["upstream_connections_max"] <= f["upstream_budget"]),
         "connections",
     ),
     Row(
-        "Answers showing another request's discount",
+        "Answers showing a leaked discount",
         "0",
         lambda f: f"{f['tenant_leaks']:,} of {f['tenant_checks']:,}",
         lambda f: bool(f["tenant_checks"] > 0 and f["tenant_leaks"] == 0),
         "leaks",
     ),
     Row(
-        "Requests failed by the rolling restart",
+        "Requests failed by the restarts",
         "0",
         lambda f: f"{f['requests_failed_in_restart']:,}",
         lambda f: bool(f["restarts"] > 0 and f["requests_failed_in_restart"] == 0),
