@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Annotated
+from functools import partial
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console, Group
@@ -59,20 +61,22 @@ def top(
         elif once or not sys.stdout.isatty():
             Console().print(_page(_look(kit, pool or ()), kit))
         else:
-            _watch(kit, pool or (), every)
+            with suppress(KeyboardInterrupt), Live(screen=True, auto_refresh=False) as live:
+                _watch(kit, pool or (), partial(live.update, refresh=True), partial(time.sleep, every))
 
 
-def _watch(kit: StateKit, pools: list[str] | tuple[()], every: float) -> None:
-    with suppress(KeyboardInterrupt), Live(screen=True, auto_refresh=False) as live:
-        while True:
-            try:
-                live.update(_page(_look(kit, pools), kit), refresh=True)
-            except StoreError as error:
-                live.update(Text(f"the store does not answer: {error}", style="bold red"), refresh=True)
-            time.sleep(every)
+def _watch(
+    kit: StateKit, pools: Sequence[str], show: Callable[[Any], None], pause: Callable[[], None]
+) -> None:
+    while True:
+        try:
+            show(_page(_look(kit, pools), kit))
+        except StoreError as error:
+            show(Text(f"the store does not answer: {error}", style="bold red"))
+        pause()
 
 
-def _look(kit: StateKit, pools: list[str] | tuple[()]) -> Glance:
+def _look(kit: StateKit, pools: Sequence[str]) -> Glance:
     ping = kit.ping() * 1000
     writes = kit.flags.history(limit=LATEST)
     version = writes[0].version if writes else 0
@@ -99,7 +103,7 @@ def _page(glance: Glance, kit: StateKit) -> Group:
 
 
 def _workers(glance: Glance) -> Table:
-    table = Table("process", "shows flags", "silent for s", title=f"{len(glance.workers)} live processes")
+    table = Table("process", "shows flags", "silent for s", title=f"live processes: {len(glance.workers)}")
     for one in glance.workers:
         behind = one.version < glance.version
         table.add_row(one.name, str(one.version), shown(one.silent), style="yellow" if behind else "")

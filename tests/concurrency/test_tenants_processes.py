@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from statekit import StateKit, TenantSettings
+from statekit import AsyncStateKit, StateKit, TenantSettings
 from statekit.errors import StoreUnavailable
 from statekit.testing import OutageSimulator
 from tests.conftest import PATIENT
@@ -52,6 +53,14 @@ def test_four_processes_change_one_tenant_and_no_change_is_lost(valkey_url: str,
         history = tenants.history("acme", limit=1000)
         assert len(history) == 4 * WRITES
         assert {one.by for one in history} == set("abcd")
+
+
+async def test_thirty_tasks_of_one_process_change_one_tenant_at_once(valkey_url: str, namespace: str) -> None:
+    async with AsyncStateKit.connect(valkey_url, namespace, snapshot_dir=None, budget=PATIENT) as kit:
+        tenants = kit.tenants(Settings)
+        patches = [{"quotas": {str(number): number}} for number in range(30)]
+        await asyncio.gather(*(tenants.update("acme", patch) for patch in patches))
+        assert (await tenants.get("acme")).quotas == {str(number): number for number in range(30)}
 
 
 def test_a_forked_child_follows_changes_made_after_the_fork(valkey_url: str, namespace: str) -> None:

@@ -11,7 +11,9 @@ from click.testing import CliRunner, Result
 from pydantic import BaseModel, Field
 
 from statekit import Flag, StateKit, TenantSettings
+from statekit.cli import top
 from statekit.cli._tree import tree
+from statekit.testing import store_down
 
 Run = Callable[..., Result]
 
@@ -248,9 +250,29 @@ def test_pools_and_top_show_the_fleet(run: Run, kit: StateKit) -> None:
         assert [one["name"] for one in looked["workers"]] == [kit.store.worker]
         assert looked["pools"][0]["budget"] == 6
         page = run("top", "--once", "--pool", "billing").output
-        assert "1 live processes" in page
+        assert "live processes: 1" in page
         assert "pool billing: 1 open of 6" in page
     assert run("pools", "nobody").exit_code == 1
+
+
+def test_top_looks_again_and_again_and_survives_an_outage(kit: StateKit) -> None:
+    pages: list[Any] = []
+
+    def pause() -> None:
+        if len(pages) == 3:
+            raise KeyboardInterrupt
+
+    with store_down(kit), pytest.raises(KeyboardInterrupt):
+        top._watch(kit, [], pages.append, pause)
+    assert all("the store does not answer" in str(page) for page in pages)
+    pages.clear()
+    with pytest.raises(KeyboardInterrupt):
+        top._watch(kit, ["billing"], pages.append, pause)
+    assert [table.title for table in pages[-1].renderables[1:]] == [
+        "live processes: 1",
+        "latest writes",
+        "pool billing: 0 open of -",
+    ]
 
 
 def test_a_store_that_is_down_is_one_line_and_exit_code_1(namespace: str) -> None:
