@@ -112,8 +112,13 @@ class Rule:
 
     @classmethod
     def of(cls, said: Mapping[str, Any]) -> Rule:
-        known = {name: said[name] for name in ("when", "serve", "rollout", "note") if name in said}
-        return cls(**known)
+        """Read a rule; a member this release does not know is refused: a condition must not be overlooked."""
+        unknown = said.keys() - cls.__dataclass_fields__.keys()
+        if unknown:
+            raise UsageError(
+                f"a rule holds {sorted(unknown)}: there are {', '.join(cls.__dataclass_fields__)}"
+            )
+        return cls(**said)
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +227,6 @@ class Flag:
                 raise UsageError(f"{said!r} is no JSON object")  # noqa: TRY301 - same way out as the rest
             known = {name: said[name] for name in MEMBERS if name in said}
             known["variants"] = {name: Variant(**one) for name, one in said.get("variants", {}).items()}
-            known["rules"] = [Rule.of(one) for one in said.get("rules", ())]
             return cls(**known, extra={name: said[name] for name in said if name not in MEMBERS})
         except DocumentInvalid:
             raise
@@ -276,12 +280,19 @@ def _common(kinds: Sequence[Kind]) -> Kind:
     return kinds[0]
 
 
-def _rules(given: Iterable[Any]) -> tuple[Rule, ...]:
-    made = tuple(given)
-    for one in made:
-        if not isinstance(one, Rule):
-            raise UsageError(f"rules holds {one!r}: give Rule({{attribute: value}}, serve)")
-    return made
+def _rules(given: Any) -> tuple[Rule, ...]:
+    if isinstance(given, str | Mapping) or not isinstance(given, Iterable):
+        raise UsageError(f"rules={given!r}: give a list of Rule({{attribute: value}}, serve)")
+    return tuple(_rule(one) for one in given)
+
+
+def _rule(given: Any) -> Rule:
+    """A rule, also when it comes as its document."""
+    if isinstance(given, Rule):
+        return given
+    if isinstance(given, Mapping) and "when" in given:
+        return Rule.of(given)
+    raise UsageError(f"rules holds {given!r}: give Rule({{attribute: value}}, serve)")
 
 
 def _prerequisites(given: Mapping[str, Any] | Iterable[str]) -> dict[str, bool | str]:

@@ -31,7 +31,11 @@ REFUSED = [
     (lambda: Flag(variants={"a": 1}, default="b"), "default='b' is no variant: name one of 'a'"),
     (lambda: Flag(variants={"a": 1}, rules=[Rule({"x": 1}, "b")]), r"rules\[0\].serve='b'"),
     (lambda: Flag(default="x", rules=[Rule({"x": 1}, 3)]), r"rules\[0\].serve=3 is not of the flag's type"),
-    (lambda: Flag(rules=[{"when": {}}]), "give Rule"),
+    (lambda: Flag(rules=[{"plan": "pro"}]), "give Rule"),
+    (lambda: Flag(rules=[{"when": {}}]), "at least one attribute"),
+    (lambda: Flag(rules=[{"when": {"plan": "pro"}, "unless": {}}]), r"a rule holds \['unless'\]"),
+    (lambda: Flag(rules={"plan": "pro"}), "give a list of Rule"),
+    (lambda: Flag(rules=3), "give a list of Rule"),
     (lambda: Rule({}), "at least one attribute"),
     (lambda: Rule("plan"), "give a mapping"),
     (lambda: Rule({"plan": {"near": 1}}), "no such operator"),
@@ -70,6 +74,10 @@ def test_moments_are_one_moment_however_they_are_given():
         int(noon.timestamp()),
     )
     assert len({Flag(starts=one).starts for one in given}) == 1
+
+
+def test_rules_may_come_as_documents():
+    assert Flag(rules=[{"when": {"plan": "pro"}}]) == Flag(rules=[Rule({"plan": "pro"})])
 
 
 def test_kinds():
