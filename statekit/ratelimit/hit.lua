@@ -32,6 +32,7 @@ local function lifetime(micros)
   return string.format('%.0f', ceil(micros / 1000) + (frozen and 3600000 or 1))
 end
 
+-- Whole numbers as text; every digit of them, which tostring would not give.
 local function told(reply)
   return string.format(string.rep('%.0f ', #reply), unpack(reply))
 end
