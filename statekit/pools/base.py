@@ -11,7 +11,8 @@ from typing import Any, Generic, TypedDict, TypeVar
 
 from statekit.errors import UnknownPool, UsageError
 from statekit.pools.core import FleetView, PoolConfig, PoolStats, viewing
-from statekit.pools.ledger import Entry, Ledger
+from statekit.pools.ledger import Ledger
+from statekit.pools.loan import Entry
 from statekit.pools.local import LocalPool
 from statekit.store.durations import Duration, seconds
 from statekit.store.keys import encoded
@@ -57,7 +58,7 @@ class BasePool(Generic[C, S]):
         self.config = config
         self._store: S = store
         self._open, self._close, self._ping = open, close or _close_itself, ping
-        self._broken = broken or _cut_off
+        self._broken = broken or (_cut_off if ping is not None else _any)
         self._key = store.keys.of("pool", encoded(config.name, "pool name"))
         self._left: list[Ledger] = []
         self._beating = False
@@ -87,6 +88,9 @@ class BasePool(Generic[C, S]):
     @staticmethod
     def _name_of(holder: Any) -> str:
         raise NotImplementedError
+
+    def _is_mine(self, message: bytes) -> bool:
+        return self._store.worker.encode() in message.split()
 
     def _came_back(self, entry: Entry, error: BaseException | None, *, dropped: bool) -> bool:
         """Take back a client whose block raised, or that its user gave up; true if it has to be closed now."""
@@ -121,6 +125,11 @@ def _close_itself(client: Any) -> Any:
 def _cut_off(error: BaseException) -> bool:
     """Whether an error leaves a connection unusable: the peer is gone, or an exchange was cut in the middle."""
     return isinstance(error, ConnectionError | EOFError) or not isinstance(error, Exception)
+
+
+def _any(error: BaseException) -> bool:  # noqa: ARG001 - a predicate like the one above
+    """Whether to trust a client after an error when nobody can ask it how it is: no."""
+    return True
 
 
 def _jitter() -> float:

@@ -9,8 +9,9 @@ Guarantee
     The shares of all processes whose lease has not run out never add up to more than the budget, and a
     process never has more connections open (being opened and being closed included) than its share. Shrink
     before grow: what one process gives up is granted to another only after its close returned, or its lease
-    ran out. The clock is the store's. A share nobody uses moves to who waits, as fast as one report
-    (half a second); with fewer connections than waiting processes they take turns.
+    ran out. The clock is the store's. A share nobody uses moves to who waits: its holder is called over
+    pub/sub, or learns of it by its next report (half a second). With fewer connections than waiting processes
+    they take turns.
 
 Not guaranteed
     A process that is stopped (SIGSTOP, a frozen VM) for longer than its lease keeps its sockets open while
@@ -229,7 +230,12 @@ class FleetView:
     """The store lost its data: processes re-book what they hold, and nothing is granted meanwhile."""
 
     @property
-    def shares(self) -> int:
+    def shares(self) -> tuple[ProcessShare, ...]:
+        """The shares, one a process: another name for `processes`."""
+        return self.processes
+
+    @property
+    def granted(self) -> int:
         """The sum of all shares; never more than the budget."""
         return sum(process.share for process in self.processes)
 

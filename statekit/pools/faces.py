@@ -12,8 +12,9 @@ from types import CodeType, TracebackType
 from typing import Any, Generic, TypeVar, Unpack
 
 from statekit.pools.base import BasePool, BaseRegistry, Bounds, Broken
+from statekit.pools.called import AsyncCalled, Called
 from statekit.pools.core import FleetView, PoolConfig
-from statekit.pools.ledger import Entry
+from statekit.pools.loan import Entry
 from statekit.pools.local import Ask, Close, Effect, Open, Park, Ping, Steps
 from statekit.store.durations import Duration
 from statekit.store.fork import on_fork
@@ -92,9 +93,15 @@ class Pool(BasePool[C, Store]):
 
     def _wait(self, timeout: Duration | None) -> Entry:
         if not self._beating:
-            self._beating = True
-            self._store.pulse.every(self._beat_seconds, self.tend)
+            self._begin_beating()
         return self._perform(self._local.checkout(self._seconds(timeout)))
+
+    def _begin_beating(self) -> None:
+        self._beating = True
+        beat = self._store.pulse.every(self._beat_seconds, self.tend)
+        if self.config.fleet is not None:
+            called = Called(self._is_mine, lambda: self._store.pulse.soon(beat))
+            self._store.push.subscribe(self._key, called)
 
     def _perform(self, steps: Steps[T]) -> T:
         try:
@@ -166,7 +173,8 @@ class Pools(BaseRegistry["Pool[Any]", Store]):
                 seconds, and after a block that raised.
             broken: tells whether an exception raised in the block means the client must not be used again;
                 by default `ConnectionError`, `EOFError` and whatever cut the block off (Ctrl-C, a cancelled
-                task). After any other exception the client is pinged before its next use.
+                task). After any other exception the client is pinged before its next use; without a `ping`
+                it is closed after any exception, since half an exchange may be left on its line.
             **bounds: see `PoolConfig`: ``per_process``, ``fleet``, ``timeout``, ``idle``, ``lifetime``,
                 ``ping_after``, ``leak_after``, ``lease``, ``on_outage``.
 
@@ -257,6 +265,7 @@ class AsyncPool(BasePool[C, AsyncStore]):
 
     _signal = asyncio.Event
     _loop: asyncio.AbstractEventLoop | None = None
+    _called: AsyncCalled | None = None
 
     def checkout(self, timeout: Duration | None = None) -> AsyncCheckout[C]:
         """Same as `Pools.checkout`, for this pool."""
@@ -288,9 +297,15 @@ class AsyncPool(BasePool[C, AsyncStore]):
 
     async def _wait(self, timeout: Duration | None) -> Entry:  # noqa: ASYNC109 - the line is ours, and fair
         if not self._beating:
-            self._beating = True
-            self._store.pulse.every(self._beat_seconds, self.tend)
+            await self._begin_beating()
         return await self._perform(self._local.checkout(self._seconds(timeout)))
+
+    async def _begin_beating(self) -> None:
+        self._beating = True
+        self._store.pulse.every(self._beat_seconds, self.tend)
+        if self.config.fleet is not None:
+            self._called = self._called or AsyncCalled(self._is_mine, self.tend)
+            await self._store.push.subscribe(self._key, self._called)
 
     async def _perform(self, steps: Steps[T]) -> T:
         try:

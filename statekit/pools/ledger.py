@@ -5,7 +5,7 @@ Rule 2: ``held`` counts a connection from before it is opened until after its cl
         passes the share.
 Rule 3: who came first is served first: nobody takes a client past those who wait.
 
-What to do next is answered as a `Verb`; `statekit.pools.local` carries it out.
+What to do next is a `Verb`; `statekit.pools.local` carries it out.
 """
 
 from __future__ import annotations
@@ -13,75 +13,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from enum import StrEnum
-from types import CodeType
-from typing import Any, Protocol
+from typing import Any
 
 from statekit.pools.core import Bound, Grant, Holder, PoolConfig, PoolStats, Report, call_site, median
-from statekit.pools.share import NEVER, Share
+from statekit.pools.loan import Entry, Verb, Waiter
+from statekit.pools.share import NEVER, Share, or_never
 
-__all__ = ["Entry", "Ledger", "Signal", "Verb", "Waiter"]
-
-
-class Signal(Protocol):
-    """What a waiting caller sleeps on: ``threading.Event`` or ``asyncio.Event``."""
-
-    def set(self) -> None: ...
-    def clear(self) -> None: ...
-
-
-class Verb(StrEnum):
-    """What a caller who wants a client does next."""
-
-    USE = "use"
-    PROBE = "probe"
-    RETIRE = "retire"
-    OPEN = "open"
-    REPORT = "report"
-    PARK = "park"
-    GIVE_UP = "give up"
-
-
-class Entry:
-    """One client: when it was opened, until when it is fresh, and who holds it."""
-
-    __slots__ = (
-        "client",
-        "code",
-        "expires_at",
-        "fresh_until",
-        "holder",
-        "idle_since",
-        "leaked",
-        "offset",
-        "taken_at",
-    )
-
-    def __init__(self, client: Any, now: float, expires_at: float) -> None:
-        self.client = client
-        self.expires_at = expires_at
-        self.fresh_until = 0.0
-        """Until when it may be handed out without a second look."""
-        self.idle_since = self.taken_at = now
-        self.leaked = False
-        self.holder: Any = None
-        self.code: CodeType | None = None
-        self.offset = 0
-
-
-class Waiter:
-    """One caller in line: until when, and what woke it."""
-
-    __slots__ = ("deadline", "entry", "pause", "served", "signal", "since")
-
-    def __init__(self, signal: Signal, since: float, deadline: float) -> None:
-        self.signal = signal
-        self.since = since
-        self.deadline = deadline
-        self.entry: Entry | None = None
-        self.pause = 0.0
-        self.served = False
-        """Was at the head of the line already: goes back there if what it got was no good."""
+__all__ = ["Ledger"]
 
 
 class Ledger:
@@ -100,7 +38,7 @@ class Ledger:
         self.lock = lock
         self.clock = clock
         self.jitter = jitter
-        self._idle_limit = _or_never(config.idle)
+        self._idle_limit = or_never(config.idle)
         self._fresh = min(self._idle_limit, float(config.ping_after) if pings else NEVER)  # type: ignore[arg-type]
         self.idle: list[Entry] = []
         self.busy: set[Entry] = set()
@@ -146,6 +84,7 @@ class Ledger:
                 return False
             busy.remove(entry)
             entry.holder = entry.code = None
+            entry.leaked = False
             entry.idle_since = now
             entry.fresh_until = 0.0 if suspect else min(now + self._fresh, entry.expires_at)
             if drop or self.excess > 0 or now >= entry.expires_at or self.closed:
@@ -241,7 +180,7 @@ class Ledger:
 
     def opened(self, client: Any) -> Entry:
         now = self.clock()
-        entry = Entry(client, now, now + _or_never(self.config.lifetime) * self.jitter())
+        entry = Entry(client, now, now + or_never(self.config.lifetime) * self.jitter())
         with self.lock:
             self.opening -= 1
             self.opened_total += 1
@@ -276,7 +215,7 @@ class Ledger:
         self.excess = max(0, len(self.idle) + len(self.busy) + self.opening - self.share.size)
 
     def _wake(self) -> None:
-        for waiter, _ in zip(list(self.line), range(max(1, self.share.size - self.held)), strict=False):
+        for waiter in list(self.line)[: max(1, self.share.size - self.held)]:
             waiter.signal.set()
 
     def stale(self) -> list[Entry]:
@@ -329,11 +268,22 @@ class Ledger:
             self._wake()
             return self._take_out(self.idle[: self.excess])
 
-    def end_report(self) -> None:
+    def end_report(self) -> bool:
+        """End a report; true if the pool is closed and empty: the caller has to leave the fleet, too."""
         with self.lock:
-            self.share.reporting = False
             if self.line:
                 self.line[0].signal.set()
+            leaving = self.closed and not self.held
+            self.share.reporting = leaving
+            return leaving
+
+    def begin_leaving(self) -> bool:
+        """Start the last report of a closed pool; false if one is under way: its end will see to the rest."""
+        with self.lock:
+            if self.share.reporting or not self.share.seq:
+                return False
+            self.share.reporting = True
+            return True
 
     # -- telling -------------------------------------------------------------------------------------------
 
@@ -358,7 +308,7 @@ class Ledger:
 
     def leaking(self, name_of: Callable[[Any], str]) -> list[Holder]:
         """Who has newly held a client for longer than ``leak_after``."""
-        now, limit = self.clock(), _or_never(self.config.leak_after)
+        now, limit = self.clock(), or_never(self.config.leak_after)
         with self.lock:
             late = [e for e in self.busy if now - e.taken_at > limit and not e.leaked]
             for entry in late:
@@ -389,7 +339,3 @@ class Ledger:
                 degraded=self.share.grant.error is not None,
                 holders=holders,
             )
-
-
-def _or_never(limit: Any) -> float:
-    return NEVER if limit is None else float(limit)

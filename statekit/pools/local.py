@@ -14,7 +14,8 @@ from typing import Any, TypeAlias, TypeVar
 
 from statekit.errors import PoolExhausted
 from statekit.pools.core import Bound, ConnectionLeaked, Grant, PoolConfig, releasing, renewing
-from statekit.pools.ledger import Entry, Ledger, Signal, Verb, Waiter
+from statekit.pools.ledger import Ledger
+from statekit.pools.loan import Entry, Signal, Verb, Waiter
 from statekit.store.hooks import Degraded
 from statekit.store.op import Op
 
@@ -182,10 +183,19 @@ class LocalPool:
                     self._tell(Degraded("pools", self.config.name, grant.error))
                 shed = self.ledger.absorb(grant)
                 if not shed:
-                    return
+                    break
                 yield from self._close_all(shed)
         finally:
-            self.ledger.end_report()
+            leaving = self.ledger.end_report()
+        if leaving:
+            yield from self._leave()
+
+    def _leave(self) -> Steps[None]:
+        """Give the whole share back. No report is under way, or it could arrive later and book it anew."""
+        try:
+            yield Ask(releasing(self._key, self._worker(), self.ledger.share.next_seq()))
+        finally:
+            self.ledger.share.reporting = False
 
     def tend(self) -> Steps[None]:
         """What the background does: renew the share, close what is stale, tell of leaks."""
@@ -198,14 +208,8 @@ class LocalPool:
     def drain(self) -> Steps[None]:
         """Close what is idle and leave the fleet; what is in use keeps its part of the share for one lease."""
         yield from self._close_all(self.ledger.close())
-        if self.config.fleet is None or not self.ledger.share.seq:
-            return
-        if self.ledger.held:
-            if self.ledger.begin_report():
-                yield from self._report()
-        else:
-            self.ledger.share.seq += 1
-            yield Ask(releasing(self._key, self._worker(), self.ledger.share.seq))
+        if self.ledger.begin_leaving():
+            yield from self._report()
 
     def _exhausted(self, waiter: Waiter) -> PoolExhausted:
         self.ledger.served(waiter)

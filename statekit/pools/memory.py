@@ -70,9 +70,12 @@ def renew(data: Data, keys: Sequence[str], args: Sequence[Arg]) -> Reply:
     if more > 0 and not settling:
         me.share, me.grew = me.share + more, now
         me.hungry = 0 if want <= me.share else now
-    surplus = _surplus(fleet, me, left)
+    surplus = _surpluses(members, left)
     data.put(keys[0], fleet, -(-max(m.expires - now for m in members.values()) // 500))
-    return [b"renewed", me.share, surplus, fleet.epoch, budget, others, len(members), int(settling)]
+    called = [name for name, over in surplus.items() if over and name != worker]
+    if me.hungry == now and called:
+        data.publish(keys[0], " ".join(called))
+    return [b"renewed", me.share, surplus[worker], fleet.epoch, budget, others, len(members), int(settling)]
 
 
 def _founded(stored: Fleet | None, members: dict[str, Member], settled: int, now: int) -> Fleet:
@@ -105,16 +108,15 @@ def _divide(members: list[Member], budget: int, slice_: int, now: int) -> int:
     return 0
 
 
-def _surplus(fleet: Fleet, me: Member, left: int) -> int:
-    """How many of `me`'s share to give back, after what is left was kept by who comes first by name."""
-    for name in sorted(fleet.members):
-        member = fleet.members[name]
-        over = max(0, member.share - member.fair)
+def _surpluses(members: dict[str, Member], left: int) -> dict[str, int]:
+    """How many of its share each has to give back, after what is left was kept by who comes first by name."""
+    surpluses = {}
+    for name in sorted(members):
+        over = max(0, members[name].share - members[name].fair)
         kept = min(over, left)
         left -= kept
-        if member is me:
-            return over - kept
-    return 0
+        surpluses[name] = over - kept
+    return surpluses
 
 
 def release(data: Data, keys: Sequence[str], args: Sequence[Arg]) -> Reply:

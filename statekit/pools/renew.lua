@@ -5,7 +5,8 @@
 -- live shares never passes the budget. Who must shrink is told so; it closes first, and reports it next time.
 --
 -- KEYS[1]   hash, one field a process: "share open in_use waiting want expires budget seq grew hungry";
---           the field "" holds "epoch settled": when this record began, and until when nothing is granted
+--           the field "" holds "epoch settled": when this record began, and until when nothing is granted.
+--           Also the channel on which those with a surplus are called, by name, when somebody begins to wait
 -- ARGV[1]   worker: the process's name in the fleet
 -- ARGV[2]   seq: number of this report, growing; a report overtaken on its way changes nothing
 -- ARGV[3]   epoch: the record the process last saw, 0 if it is new
@@ -131,16 +132,22 @@ if more > 0 and not settling then
 end
 
 -- What is left when all wants are met stays with who holds it unused; the order is fixed, so that all agree.
-local surplus = 0
+local surplus, called = 0, {}
 for _, member in ipairs(members) do
   local over = math.max(0, member.share - member.fair)
   local kept = math.min(over, left)
   left = left - kept
-  if member == me then surplus = over - kept end
+  if member == me then
+    surplus = over - kept
+  elseif over > kept then
+    called[#called + 1] = member.name
+  end
 end
 
 local function int(number) return string.format('%.0f', number) end
 redis.call('HSET', key, '', int(born) .. ' ' .. int(settled), worker, table.concat({int(me.share), int(keep),
   int(in_use), int(waiting), int(want), int(me.expires), int(me.budget), int(seq), int(me.grew), int(me.hungry)}, ' '))
 redis.call('PEXPIRE', key, math.ceil(ttl / 500))
+-- Only a shortcut, and only once: without it (or where publishing is forbidden) they learn of it by their next report.
+if me.hungry == now and #called > 0 then redis.pcall('PUBLISH', key, table.concat(called, ' ')) end
 return {'renewed', me.share, surplus, born, budget, others, #members, settling and 1 or 0}

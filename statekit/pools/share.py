@@ -7,10 +7,11 @@ Rule 2: the share never grows but by a grant, and a lease counts from before its
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from statekit.pools.core import Grant, OnOutage, PoolConfig, Report
 
-__all__ = ["NEVER", "Share"]
+__all__ = ["NEVER", "Share", "or_never"]
 
 NEVER = float("inf")
 VALID = 0.75
@@ -73,17 +74,21 @@ class Share:
         """Seconds a waiting caller sleeps before it looks again."""
         return LONGEST_POLL if self.reporting else max(self.ask_at - now, 0.001)
 
+    def next_seq(self) -> int:
+        self.seq += 1
+        return self.seq
+
     def report(self, worker: str, now: float, held: int, in_use: int, waiting: int, want: int) -> Report:
         """Say what is held and wanted. Until the answer the share is what is held: nothing more is opened.
 
         While the store does not answer the share stays what the first unanswered report kept: that report may
         have arrived, and no later one gives up anything, so a client that breaks can still be replaced.
         """
-        self.seq += 1
+        seq = self.next_seq()
         if self.grant.error is None:
             self.size = min(self.size, held)
         self._reported_at = now
-        return Report(worker, self.seq, self.epoch, max(held, self.size), in_use, waiting, want)
+        return Report(worker, seq, self.epoch, max(held, self.size), in_use, waiting, want)
 
     def absorb(self, grant: Grant, now: float) -> None:
         """Take in the answer to the last report."""
@@ -98,6 +103,11 @@ class Share:
             self.size = 0
 
     def pace(self, now: float, *, grown: bool, awaited: bool) -> None:
-        """Callers without a client make the process ask again: soon at first, then every 50 ms."""
-        self._poll = SHORTEST_POLL if grown or not awaited else min(self._poll * 2, LONGEST_POLL)
-        self.ask_at = now if grown else now + self._poll * self._jitter()
+        """Callers left without a client make the process ask again: soon at first, then every 50 ms."""
+        refused = awaited and not grown
+        self._poll = min(self._poll * 2, LONGEST_POLL) if refused else SHORTEST_POLL
+        self.ask_at = now + self._poll * self._jitter() if refused else now
+
+
+def or_never(limit: Any) -> float:
+    return NEVER if limit is None else float(limit)

@@ -312,7 +312,7 @@ if child == 0:
 assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 with kit.pools.checkout("p") as again:
     assert again is mine
-assert kit.pools.fleet("p").shares == 1
+assert kit.pools.fleet("p").granted == 1
 kit.close()
 assert mine == [os.getpid(), "closed"]
 print("fine")

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from statekit.errors import BudgetError, PoolExhausted, UnknownPool, UsageError
-from statekit.pools import Bound, ConnectionLeaked
+from statekit.pools import Bound, ConnectionLeaked, PoolConfig
 from statekit.store.hooks import Degraded
 from statekit.store.op import command
 from statekit.testing import FrozenClock, recorded, store_down
@@ -65,20 +65,29 @@ def take(stack: ExitStack, kit: Any, count: int) -> list[Any]:
 
 def silence(kit: Any) -> None:
     """End the kit's background, so that only what a test does is seen: the process is as good as dead."""
+    kit.store.push.close()
     kit.store.pulse.close()
 
 
 # -- one process -----------------------------------------------------------------------------------------
 
 
-def test_nothing_is_opened_before_the_first_checkout_and_then_it_is_reused(kit: Any, service: Service) -> None:
+def test_nothing_is_opened_before_the_first_checkout_and_then_it_is_reused(
+    kit: Any, service: Service
+) -> None:
     register(kit, service)
     assert service.total == 0
     for _ in range(3):
         with kit.pools.checkout("billing") as client:
             assert client.number == 1
     stats = kit.pools.stats()["billing"]
-    assert (stats.open, stats.in_use, stats.idle, stats.opened_total, stats.checkouts_total) == (1, 0, 1, 1, 3)
+    assert (stats.open, stats.in_use, stats.idle, stats.opened_total, stats.checkouts_total) == (
+        1,
+        0,
+        1,
+        1,
+        3,
+    )
 
 
 def test_the_client_used_last_is_handed_out_first(kit: Any, service: Service) -> None:
@@ -93,7 +102,9 @@ def test_the_cap_of_a_process_is_named_with_who_holds_what(kit: Any, service: Se
     register(kit, service, fleet=12)
     with ExitStack() as stack:
         take(stack, kit, 2)
-        with pytest.raises(PoolExhausted, match=r"per_process=2 .*Held by .+ for \d+\.\d s since .+\.py:\d+ in") as raised:
+        with pytest.raises(
+            PoolExhausted, match=r"per_process=2 .*Held by .+ for \d+\.\d s since .+\.py:\d+ in"
+        ) as raised:
             kit.pools.checkout("billing", timeout=0).__enter__()
     assert raised.value.bound == Bound.PROCESS
     assert len(raised.value.holders) == 2
@@ -142,6 +153,21 @@ def test_after_any_other_error_the_client_is_pinged_first(kit: Any, service: Ser
     assert service.open == 1
 
 
+def test_a_client_nobody_can_ping_is_not_trusted_after_an_error(kit: Any, service: Service) -> None:
+    register(kit, service)
+    with pytest.raises(ValueError, match="mine"), kit.pools.checkout("billing"):
+        raise ValueError("mine")
+    assert service.open == 0
+
+
+def test_the_caller_may_know_better_what_breaks_a_client(kit: Any, service: Service) -> None:
+    register(kit, service, broken=lambda error: "fatal" in str(error))
+    for text, left in (("harmless", 1), ("fatal", 0)):
+        with pytest.raises(ConnectionError), kit.pools.checkout("billing"):
+            raise ConnectionError(text)
+        assert service.open == left
+
+
 def test_a_client_can_be_discarded(kit: Any, service: Service) -> None:
     register(kit, service)
     loan = kit.pools.checkout("billing")
@@ -167,7 +193,7 @@ def test_idle_clients_are_closed_and_their_share_given_back(kit: Any, service: S
     with kit.pools.checkout("billing"):
         pass
     wait_until(lambda: service.open == 0)
-    wait_until(lambda: kit.pools.fleet("billing").shares == 0)
+    wait_until(lambda: kit.pools.fleet("billing").granted == 0)
 
 
 def test_a_client_past_its_lifetime_is_closed_when_it_comes_back(kit: Any, service: Service) -> None:
@@ -211,7 +237,13 @@ def test_what_cannot_be_is_refused_by_name(kit: Any, service: Service) -> None:
     for wrong in ({"per_process": 0}, {"fleet": -1}, {"per_process": 1.5}, {"fleet": True}):
         with pytest.raises(BudgetError, match=r"whole number"):
             register(kit, service, **wrong)
-    for wrong in ({"idle": -1}, {"lease": 0.01}, {"on_outage": "panic"}, {"timeout": None}, {"lifetime": "1h"}):
+    for wrong in (
+        {"idle": -1},
+        {"lease": 0.01},
+        {"on_outage": "panic"},
+        {"timeout": None},
+        {"lifetime": "1h"},
+    ):
         with pytest.raises(UsageError, match=next(iter(wrong))):
             register(kit, service, **wrong)
     with pytest.raises(UnknownPool, match="no pool 'billing' is registered"):
@@ -229,7 +261,9 @@ def test_the_fleet_never_passes_its_budget(kit: Any, another_kit: Any, service: 
     with ExitStack() as stack:
         take(stack, kit, 2)
         take(stack, another_kit, 1)
-        with pytest.raises(PoolExhausted, match=r"budget of 3 is the limit: this process has 1, 1 others have 2") as raised:
+        with pytest.raises(
+            PoolExhausted, match=r"budget of 3 is the limit: this process has 1, 1 others have 2"
+        ) as raised:
             another_kit.pools.checkout("billing", timeout=0).__enter__()
         assert raised.value.bound == Bound.FLEET
     assert service.most == 3
@@ -242,6 +276,18 @@ def test_an_idle_share_moves_to_who_waits(kit: Any, another_kit: Any, service: S
     with ExitStack() as stack:
         take(stack, another_kit, 2)
         assert service.open == 2
+    assert service.most == 2
+
+
+def test_who_holds_an_idle_share_is_called_and_need_not_wait_for_its_next_report(
+    kit: Any, another_kit: Any, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(PoolConfig, "tick", 60.0)
+    register(kit, service, fleet=2), register(another_kit, service, fleet=2)
+    with ExitStack() as stack:
+        take(stack, kit, 2)
+    with ExitStack() as stack:
+        take(stack, another_kit, 2)
     assert service.most == 2
 
 
@@ -274,7 +320,7 @@ def test_everybody_sees_the_whole_fleet(kit: Any, another_kit: Any, service: Ser
         take(stack, kit, 2)
         kit.pools.tend()
         view = another_kit.pools.fleet("billing")
-    assert (view.budget, view.shares, view.open) == (3, 2, 2)
+    assert (view.budget, view.granted, view.open) == (3, 2, 2)
     (process,) = view.processes
     assert (process.worker, process.in_use, process.waiting) == (kit.store.worker, 2, 0)
     assert 0 < process.lease_left <= 6
@@ -309,12 +355,14 @@ def test_a_dead_process_s_share_returns_after_its_lease(
         assert [p.worker for p in alive.pools.fleet("billing").processes] == [alive.store.worker]
 
 
-def test_a_process_that_leaves_gives_its_share_back_at_once(kit: Any, another_kit: Any, service: Service) -> None:
+def test_a_process_that_leaves_gives_its_share_back_at_once(
+    kit: Any, another_kit: Any, service: Service
+) -> None:
     register(kit, service), register(another_kit, service)
     with ExitStack() as stack:
         take(stack, kit, 2)
     kit.pools.close()
-    assert another_kit.pools.fleet("billing").processes == ()
+    wait_until(lambda: another_kit.pools.fleet("billing").processes == ())
 
 
 def test_checkout_and_return_talk_to_nobody(kit: Any, service: Service) -> None:
@@ -408,7 +456,7 @@ def test_after_the_store_lost_its_data_nothing_is_granted_before_all_have_report
         for one in (second, third):  # one that re-books what it has, one that is new and wants
             with pytest.raises(PoolExhausted):
                 one.pools.checkout("billing", timeout=0).__enter__()
-        assert first.pools.fleet("billing").shares == 3
+        assert first.pools.fleet("billing").granted == 3
     clock.advance(6)
     with third.pools.checkout("billing", timeout=20):
         assert not third.pools.fleet("billing").settling

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from statekit.errors import PoolExhausted, StoreTimeout, StoreUnavailable
 from statekit.pools.core import Grant, PoolConfig, viewing
-from statekit.pools.ledger import Entry, Ledger
+from statekit.pools.ledger import Ledger
+from statekit.pools.loan import Entry
 from statekit.pools.local import Ask, Close, LocalPool, Open, Park, Ping
 from statekit.pools.memory import TWINS
 from statekit.store.memory import MemoryTransport
