@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -40,6 +40,8 @@ class LimitState:
     """Until one more unit comes free; 0.0 if none is used."""
     reset_after: float
     """Until nothing is used any more."""
+    shadow: bool
+    """Its limiter is being tried out: it refuses nothing."""
 
     @property
     def refused(self) -> bool:
@@ -75,9 +77,8 @@ class Decision:
             for limit, policy in zip(rule.limits, rule.policies, strict=True):
                 left, retry, more, reset = self.figures[start : start + 4]
                 wait = None if retry < 0 else retry / 1e6
-                states.append(
-                    LimitState(rule.name, hit.key, policy, limit, left, wait, more / 1e6, reset / 1e6)
-                )
+                times = wait, more / 1e6, reset / 1e6
+                states.append(LimitState(rule.name, hit.key, policy, limit, left, *times, rule.shadow))
                 start += 4
         return tuple(states)
 
@@ -94,7 +95,8 @@ class Decision:
     @property
     def tightest(self) -> LimitState:
         """The limit that binds first."""
-        return _tightest(self.limits)
+        states = self.limits
+        return _tightest(states if self.allowed else [state for state in states if not state.shadow])
 
     @property
     def limit(self) -> Limit:
@@ -153,15 +155,19 @@ def _tightest(states: Sequence[LimitState]) -> LimitState:
 
 
 def _ietf(decision: Decision) -> dict[str, str]:
-    states = decision.limits
-    fields = {"RateLimit-Policy": _listed(states, _policy)}
+    states: dict[str, LimitState] = {}
+    for state in decision.limits:  # a policy is listed once, also where several keys met in one decision
+        known = states.setdefault(state.policy, state)
+        if state.remaining < known.remaining:
+            states[state.policy] = state
+    fields = {"RateLimit-Policy": _listed(states.values(), _policy)}
     if not decision.degraded:
-        fields["RateLimit"] = _listed(states, _standing)
+        fields["RateLimit"] = _listed(states.values(), _standing)
     return fields
 
 
-def _listed(states: Sequence[LimitState], item: Callable[[LimitState], str]) -> str:
-    return ", ".join(dict.fromkeys(_quoted(state.policy) + item(state) for state in states))
+def _listed(states: Iterable[LimitState], item: Callable[[LimitState], str]) -> str:
+    return ", ".join(_quoted(state.policy) + item(state) for state in states)
 
 
 def _policy(state: LimitState) -> str:

@@ -222,6 +222,21 @@ def test_hit_all_with_a_shadow_limiter(kit):
     assert shadow.peek("k").remaining == 0
 
 
+def test_a_shadow_limiter_does_not_explain_somebody_elses_refusal(kit):
+    strict, shadow = kit.rate_limiter("a", "1/minute"), kit.rate_limiter("b", "1/day", shadow=True)
+    assert kit.hit_all([(strict, "k"), (shadow, "k")]).allowed
+    refused = kit.hit_all([(strict, "k"), (shadow, "k", 2)])
+    assert (refused.allowed, refused.limiter) == (False, "a")
+    assert 0 < refused.retry_after <= 60
+
+
+def test_a_policy_is_announced_once(kit):
+    limiter = kit.rate_limiter("a", "5/minute")
+    headers = kit.hit_all([(limiter, "k"), (limiter, "j", 3)]).headers()
+    assert headers["RateLimit-Policy"] == '"a";q=5;w=60'
+    assert headers["RateLimit"] == '"a";r=2;t=60'
+
+
 def test_hit_all_adds_up_the_same_limiter_and_key(kit):
     limiter = kit.rate_limiter("a", "5/hour")
     assert kit.hit_all([(limiter, "k", 2), (limiter, "k", 2)]).remaining == 1
