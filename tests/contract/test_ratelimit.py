@@ -153,8 +153,8 @@ def test_no_two_keys_collide(kit):
 
 
 @each_algorithm
-def test_reset_forgets_and_says_whether_there_was_anything(kit, algorithm):
-    limiter = kit.rate_limiter("mail", "1/hour", algorithm=algorithm)
+def test_reset_forgets_and_says_whether_there_was_anything(frozen_kit, algorithm):
+    limiter = frozen_kit.rate_limiter("mail", "1/hour", algorithm=algorithm)
     assert limiter.reset("k") is False
     limiter.hit("k")
     assert not limiter.hit("k").allowed
@@ -200,15 +200,15 @@ def test_shadow_decides_counts_and_never_refuses(kit):
     assert decisions[-1].retry_after == 0.0
 
 
-def test_hit_all_is_all_or_nothing_over_limiters_keys_and_algorithms(kit):
-    by_ip = kit.rate_limiter("ip", "10/hour")
-    by_user = kit.rate_limiter("user", "5/hour", algorithm="gcra")
-    site = kit.rate_limiter("site", "100/hour", "7/day", algorithm="fixed-window")
+def test_hit_all_is_all_or_nothing_over_limiters_keys_and_algorithms(frozen_kit):
+    by_ip = frozen_kit.rate_limiter("ip", "10/hour")
+    by_user = frozen_kit.rate_limiter("user", "5/hour", algorithm="gcra")
+    site = frozen_kit.rate_limiter("site", "100/hour", "7/day", algorithm="fixed-window")
     asked = [(by_ip, "203.0.113.7"), (by_user, "u1", 3), (site, "all", 2)]
-    first = kit.hit_all(asked)
+    first = frozen_kit.hit_all(asked)
     assert first.allowed
     assert [state.remaining for state in first.limits] == [9, 2, 98, 5]
-    second = kit.hit_all(asked)
+    second = frozen_kit.hit_all(asked)
     assert (second.allowed, second.limiter, second.key) == (False, "user", "u1")
     assert [state.remaining for state in second.limits] == [9, 2, 98, 5]
     assert by_ip.peek("203.0.113.7").remaining == 9
@@ -340,11 +340,11 @@ def test_headers_tell_what_the_decision_says(frozen_kit, clock):
 
 @each_algorithm
 @pytest.mark.parametrize(("policy", "allowed", "wait"), [("allow", True, 0.0), ("deny", False, 1.0)])
-def test_with_the_store_down_the_declared_answer_is_given(kit, algorithm, policy, allowed, wait):
-    limiter = kit.rate_limiter("api", "2/hour", algorithm=algorithm, on_outage=policy)
+def test_with_the_store_down_the_declared_answer_is_given(frozen_kit, algorithm, policy, allowed, wait):
+    limiter = frozen_kit.rate_limiter("api", "2/hour", algorithm=algorithm, on_outage=policy)
     events = []
-    kit.hooks.subscribe(events.append)
-    with store_down(kit):
+    frozen_kit.hooks.subscribe(events.append)
+    with store_down(frozen_kit):
         decisions = [limiter.hit("k") for _ in range(4)]
         assert limiter.wait("k", timeout=0.5).allowed is allowed
     assert [(d.allowed, d.degraded, d.retry_after) for d in decisions] == [(allowed, True, wait)] * 4
@@ -356,9 +356,9 @@ def test_with_the_store_down_the_declared_answer_is_given(kit, algorithm, policy
 
 
 @each_algorithm
-def test_with_the_store_down_a_process_may_count_its_share(kit, algorithm):
-    limiter = kit.rate_limiter("api", "9/hour", algorithm=algorithm, on_outage="local", workers=4)
-    with store_down(kit):
+def test_with_the_store_down_a_process_may_count_its_share(frozen_kit, algorithm):
+    limiter = frozen_kit.rate_limiter("api", "9/hour", algorithm=algorithm, on_outage="local", workers=4)
+    with store_down(frozen_kit):
         decisions = [limiter.hit("k") for _ in range(4)]
         assert limiter.hit("other").allowed
     assert [d.allowed for d in decisions] == [True, True, False, False]
