@@ -109,6 +109,11 @@ class BasePool(Generic[C, S]):
         return viewing(self._key, self.config, self._store.now())
 
     @property
+    def _patience(self) -> float:
+        """Seconds a report may take: a store that hangs must be noticed while the lease still holds."""
+        return min(self._store.budget.operation, self.config.lease_seconds / 3)
+
+    @property
     def _beat_seconds(self) -> float:
         if self.config.fleet is not None:
             return self.config.tick

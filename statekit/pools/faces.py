@@ -123,7 +123,7 @@ class Pool(BasePool[C, Store]):
             case Open():
                 return self._open()
             case Ask(op):
-                return self._store.run(op)
+                return self._store.run(op, self._patience)
             case Close(client):
                 return self._close(client)
             case Ping(client):
@@ -325,7 +325,7 @@ class AsyncPool(BasePool[C, AsyncStore]):
             case Park(signal, most):
                 return await _slept(signal, most)
             case Ask(op):
-                return await self._store.run(op)
+                return await self._store.run(op, self._patience)
             case Open():
                 return await _maybe(self._open())
             case Close(client):

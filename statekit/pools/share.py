@@ -98,7 +98,7 @@ class Share:
             self.size = grant.share - grant.surplus
             self.valid_until = self._reported_at + self._config.lease_seconds * VALID
         elif self._config.on_outage is OnOutage.KEEP:
-            self.valid_until = now + self._config.tick * 2
+            self.valid_until = now + self._config.lease_seconds
         elif now >= self.valid_until:
             self.size = 0
 
