@@ -71,6 +71,10 @@ def _decided(call: Call, hits: Sequence[Hit], outage: Outage) -> Op[Decision]:
         reply = yield from ask(call)
     except StoreError as error:
         if isinstance(error, StoreRejected) and str(error).startswith(MISUSE):
+            if str(error).startswith("CROSSSLOT"):
+                raise StoreRejected(
+                    f"{error}; on a cluster, hit limiters whose keys differ one by one"
+                ) from error
             raise
         outage.report(", ".join(hit.rule.name for hit in hits), error)
         return _substitute(call, hits, outage)

@@ -16,6 +16,7 @@ from statekit.ratelimit.limits import Limit, LimitLike
 from statekit.ratelimit.memory import TWINS
 from statekit.ratelimit.rule import Hit, Rule
 from statekit.store.durations import Duration, seconds
+from statekit.store.fork import on_fork
 from statekit.store.hooks import Degraded
 from statekit.store.memory import MemoryTransport
 from statekit.store.op import Call, Op, Reply
@@ -74,6 +75,7 @@ class _RateLimiter(Generic[S]):
         transport = _alone.get(self._store)
         if transport is None:
             transport = _alone.setdefault(self._store, MemoryTransport(TWINS))
+            on_fork(transport)
         return transport.exchange((call,), 0.0)[0]
 
     def _shares(self) -> int:
