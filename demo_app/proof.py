@@ -11,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from redis import Redis
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -22,6 +23,7 @@ from demo_app.report.promises import CONTEXT, PROMISES, Row, broken
 from demo_app.serve import store_for
 from demo_app.settings import State
 from demo_app.trial import FULL, QUICK, Course, Outcome, trial
+from statekit import StatekitError
 
 __all__ = ["prove"]
 
@@ -44,7 +46,7 @@ def prove(out: Path, *, quick: bool) -> int:
     except KeyboardInterrupt:
         console.print("stopped; nothing was left running, no report was written")
         return 130
-    except (ChildFailed, OSError) as error:
+    except (ChildFailed, StatekitError, OSError) as error:
         console.print(f"[bold red]the demo failed:[/] {error}", highlight=False)
         return 1
     return _tell(made, out)
@@ -53,7 +55,7 @@ def prove(out: Path, *, quick: bool) -> int:
 def _run(course: Course, folder: Path, console: Console) -> tuple[list[Outcome], str]:
     with _progress(console) as progress:
         bars = {state: progress.add_task(state, total=1.0, step="") for state in State}
-        with store_for(State.SHARED, folder) as store:
+        with store_for(State.SHARED) as store:
             server = _server(store)
             outcomes = [_variant(state, course, folder, store, progress, bars[state]) for state in State]
     return outcomes, server
@@ -116,8 +118,6 @@ def _versions() -> dict[str, str]:
 
 def _server(store: str) -> str:
     """What answers at the store's URL, in words."""
-    from redis import Redis
-
     known = Redis.from_url(store).info("server")
     return (
         f"Valkey {known['valkey_version']}"

@@ -14,20 +14,20 @@ from pathlib import Path
 from demo_app.children import ChildFailed, Children, interruptible
 from demo_app.pods import Fleet, Plan
 from demo_app.settings import State
+from statekit import StatekitError
+from statekit.store.embedded import Embedded
 
 __all__ = ["serve", "store_for"]
 
 
 @contextlib.contextmanager
-def store_for(state: State, folder: Path) -> Iterator[str]:
+def store_for(state: State) -> Iterator[str]:
     """The URL of the shared store: ``$STATEKIT_URL``, else a server of our own that ends with the block."""
     given = os.environ.get("STATEKIT_URL", "")
     if state != State.SHARED or given:
         yield given
         return
-    from statekit.store.embedded import Embedded
-
-    with Embedded(folder / "store", ephemeral=True) as url:
+    with Embedded(ephemeral=True) as url:
         yield url
 
 
@@ -40,12 +40,12 @@ def serve(state: str, pods: int, workers: int, port: int) -> int:
     try:
         with (
             tempfile.TemporaryDirectory(prefix="statekit-") as name,
-            store_for(State(state), Path(name)) as url,
+            store_for(State(state)) as url,
         ):
             _run(Plan(State(state), pods, workers, port, store=url), Path(name))
     except KeyboardInterrupt:
         return 0
-    except (ChildFailed, OSError) as error:
+    except (ChildFailed, StatekitError, OSError) as error:
         sys.stderr.write(f"statekit: {error}\n")
         return 1
     return 0
