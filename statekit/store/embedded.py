@@ -36,6 +36,9 @@ LONGEST_SOCKET = 100
 PATIENCE = 30.0
 """Seconds a server may take to start (it reads its whole append-only file) or to stop."""
 
+GRACE = 2.0
+"""Seconds for which a server without a socket is taken to be on its way out."""
+
 # Two sub-shells: one runs the server, one waits on a pipe that closes when we end, however we end.
 WATCH = """folder=$1; shift; exec 3<&0; "$@" >&2 3<&- & server=$!
 { read -r _ <&3; kill -9 $server; } & watcher=$!
@@ -103,9 +106,7 @@ class Embedded:
             return self.url
         self._prepare()
         with self._locked():
-            if not _answers(self.socket):
-                self._launch()
-                _until(self._up, f"the embedded server does not answer at {self.socket}")
+            self._bring_up()
         return self.url
 
     def stop(self) -> bool:
@@ -117,8 +118,8 @@ class Embedded:
             if self._shell is not None:
                 self._end_private()
             elif pid is not None:
-                os.kill(pid, signal.SIGTERM)  # it writes what it still holds, then closes its socket
-                _until(lambda: not _answers(self.socket), f"the embedded server, pid {pid}, does not stop")
+                os.kill(pid, signal.SIGTERM)  # it writes what it still holds, then ends
+                _until(lambda: not self._lives(), f"the embedded server, pid {pid}, does not stop")
         if self._temporary:
             shutil.rmtree(self.home, ignore_errors=True)
         return pid is not None
@@ -162,35 +163,49 @@ class Embedded:
                 " can be written, or STATEKIT_URL to a server elsewhere"
             ) from error
 
+    def _bring_up(self) -> None:
+        """Launch a server unless one lives, and wait until it answers; one that is just ending is waited for."""
+        begin, launched = monotonic(), False
+        while not _answers(self.socket):
+            spent = monotonic() - begin
+            if not self._lives():
+                if launched:
+                    raise StoreUnavailable(f"the embedded server does not start: {self._log()}")
+                self._launch()
+                launched = True
+            elif not launched and spent > GRACE and not self.socket.exists():
+                self._refuse_lost_socket()
+            elif spent > PATIENCE:
+                raise StoreUnavailable(f"the embedded server does not answer at {self.socket}")
+            sleep(0.005)
+
     def _launch(self) -> None:
-        """Start the server, unless one holds the file it keeps locked as long as it lives."""
+        """Start the server; it inherits a lock and so holds it as long as it lives."""
         command = [program(), *self._options()]
         with (self.home / "running").open("w") as running, (self.home / "server.log").open("ab") as log:
-            try:
-                fcntl.flock(running, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                self._refuse_lost_socket()
-                return
             if self.ephemeral:
                 self._launch_private(command, log.fileno())
-            elif subprocess.run(  # noqa: S603 - the program is ours or the PATH's
+                return
+            fcntl.flock(running, fcntl.LOCK_EX)
+            done = subprocess.run(  # noqa: S603 - the program is ours or the PATH's
                 command,
                 stdout=log,
                 stderr=log,
                 stdin=subprocess.DEVNULL,
                 pass_fds=(running.fileno(),),
                 check=False,
-            ).returncode:
-                raise StoreUnavailable(f"the embedded server does not start: {self._log()}")
+            )
+        if done.returncode:
+            raise StoreUnavailable(f"the embedded server does not start: {self._log()}")
 
     def _refuse_lost_socket(self) -> None:
         """Never let a second server write the files of one that lives on without its socket."""
-        if not self.socket.exists():
-            pid = (self.home / "server.pid").read_text(encoding="utf-8").strip()
-            raise StoreUnavailable(
-                f"the embedded server runs as pid {pid}, but somebody removed its socket {self.socket}:"
-                f" end it with kill {pid}, what it holds is on disk"
-            )
+        noted = self.home / "server.pid"
+        pid = noted.read_text(encoding="utf-8").strip() if noted.exists() else "unknown"
+        raise StoreUnavailable(
+            f"the embedded server runs as pid {pid}, but somebody removed its socket {self.socket}:"
+            f" end it with kill {pid}, what it holds is on disk"
+        )
 
     def _launch_private(self, command: list[str], log: int) -> None:
         folder = str(self.home) if self._temporary else ""
@@ -229,16 +244,10 @@ class Embedded:
             }
         return [word for name, value in options.items() for word in (f"--{name}", value)]
 
-    def _up(self) -> bool:
-        """Whether it answers; raises when it has already given up."""
-        if self._shell is not None and self._shell.poll() is not None:
-            raise StoreUnavailable(f"the embedded server does not start: {self._log()}")
-        if not self.ephemeral and not _answers(self.socket) and not self._held():
-            raise StoreUnavailable(f"the embedded server has ended again: {self._log()}")
-        return _answers(self.socket)
-
-    def _held(self) -> bool:
-        """Whether a server lives: it inherited a lock, which only its death can free."""
+    def _lives(self) -> bool:
+        """Whether the server process exists, answering or not."""
+        if self.ephemeral:
+            return self._shell is not None and self._shell.poll() is None
         with (self.home / "running").open("w") as running:
             try:
                 fcntl.flock(running, fcntl.LOCK_EX | fcntl.LOCK_NB)

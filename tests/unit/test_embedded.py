@@ -91,6 +91,21 @@ def test_stopping_keeps_what_it_holds(home: Path) -> None:
     assert StateKit.connect(server.start()).store.run(command("GET", "k")) == b"kept"
 
 
+def test_stopping_and_starting_in_quick_turns_loses_nothing(home: Path) -> None:
+    server = Embedded(home)
+    for number in range(15):
+        kit = StateKit.connect(server.start())
+        assert kit.store.run(command("INCR", "n")) == number + 1
+        pid = server.pid
+        assert pid is not None
+        if number % 3:
+            server.stop()
+        else:
+            os.kill(
+                pid, signal.SIGTERM if number % 2 else signal.SIGKILL
+            )  # the next start meets it half gone
+
+
 def test_a_lost_socket_never_leads_to_two_servers_on_one_file(home: Path) -> None:
     server = Embedded(home)
     server.start()
@@ -100,7 +115,7 @@ def test_a_lost_socket_never_leads_to_two_servers_on_one_file(home: Path) -> Non
     with pytest.raises(StoreUnavailable, match=f"kill {pid}"):
         server.start()
     os.kill(pid, signal.SIGTERM)
-    wait_until(lambda: not server._held())
+    wait_until(lambda: not server._lives())
     server.start()
     assert server.pid != pid
 
