@@ -389,7 +389,7 @@ def test_a_misuse_is_raised_and_not_answered(kit):
     """Keys of several slots, missing rights: no policy may hide what does not pass by itself."""
     limiter = kit.rate_limiter("api", "2/hour")
     error = StoreRejected("CROSSSLOT Keys in request don't hash to the same slot")
-    with store_down(kit, error), pytest.raises(StoreRejected, match="CROSSSLOT.*one by one"):
+    with store_down(kit, error), pytest.raises(StoreRejected, match=r"CROSSSLOT.*one by one"):
         limiter.hit("k")
 
 
