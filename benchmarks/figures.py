@@ -70,20 +70,22 @@ def writes(sightings: Iterable[Sighting]) -> list[Write]:
     for write, following in pairwise(starts):
         if write.status == 200:
             window = reads[bisect_left(arrivals, write.sent) : bisect_left(arrivals, following.sent)]
-            found.append(Write(write.sent, converged(write, window)))
+            found.append(Write(write.sent, converged(write, window, following.sent)))
     return found
 
 
-def converged(write: Sighting, answers: Sequence[Sighting]) -> float | None:
-    """Seconds from the sending of a write to the arrival of the last old answer, before the next write.
+def converged(write: Sighting, answers: Sequence[Sighting], until: float) -> float | None:
+    """Seconds from the sending of a write to the arrival of the last old answer, before the next one at `until`.
 
-    None when a worker's last answer was still the old one: then it was never seen to learn of the write.
+    None when a worker went on: its last answer was old, and was asked for in the second half of that time. (A
+    worker drained right after a write may be seen once, early, and not again; that is no refusal to learn.)
     """
-    old = [answer.received for answer in answers if answer.fact["read"] != write.fact["wrote"]]
+    old = [answer for answer in answers if answer.fact["read"] != write.fact["wrote"]]
     last = {(answer.pod, answer.pid): answer for answer in answers}
-    if any(answer.fact["read"] != write.fact["wrote"] for answer in last.values()):
+    late = (write.sent + until) / 2
+    if any(answer.sent > late and answer.fact["read"] != write.fact["wrote"] for answer in last.values()):
         return None
-    return max(old) - write.sent if old else 0.0
+    return max(answer.received for answer in old) - write.sent if old else 0.0
 
 
 def figures(sightings: Sequence[Sighting], restarts: Sequence[Span] = ()) -> dict[str, Any]:

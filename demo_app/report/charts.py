@@ -73,7 +73,7 @@ def permits(outcome: Outcome, figures: dict[str, Any], scale: Scale) -> str:
     points = [(0.0, 0.0), *((at - outcome.began, float(n)) for n, at in enumerate(arrivals, 1))]
     points.append((scale.seconds, points[-1][1]))
     limit = figures["permit_limit"]
-    panel.area(points, steps=True)
+    panel.area(points, "area bad" if points[-1][1] > limit else "area", steps=True)
     panel.line([p for p in points if p[1] <= limit] or points[:1], steps=True)
     panel.line(
         [p for p in points if p[1] >= limit], "line bad" if points[-1][1] > limit else "line", steps=True

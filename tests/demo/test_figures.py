@@ -74,6 +74,15 @@ class TestFlags:
         assert [write.seconds for write in writes(records)] == [None]
         assert figures(records)["flag_convergence_p99_ms"] is None
 
+    def test_a_worker_not_asked_again_is_no_refusal_to_learn(self):
+        records = [
+            seen(0, "PUT /flags", wrote=True),
+            seen(0.004, read=False, pid=2),
+            seen(0.6, read=True),
+            seen(1, "PUT /flags", wrote=False),
+        ]
+        assert [write.seconds for write in writes(records)] == [pytest.approx(0.014)]
+
     def test_at_once_when_no_old_answer_was_seen(self):
         records = [
             seen(0, "PUT /flags", wrote=True),
