@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 import redis
 
-from statekit import StateKit, TenantSettings
-from statekit.errors import PoolExhausted, StatekitError, StoreUnavailable
+from statekit import AsyncStateKit, StateKit, TenantSettings
+from statekit.errors import PoolExhausted, StatekitError, StoreError, StoreTimeout, StoreUnavailable
 from statekit.flags import Flag
+from statekit.store.op import command
 from statekit.store.outage import Budget
-from statekit.testing import OutageSimulator
+from statekit.testing import Blocking, OutageSimulator
 from tests.conftest import PATIENT
 from tests.servers import Server, binary
 
@@ -188,3 +189,54 @@ def test_each_call_does_what_the_page_says(server: Server, namespace: str, kind:
     elif column != "slow or gone":
         assert not answers["`limiter.hit`, over the limit"].allowed
         assert answers["reading a session"]["cart"] == 1
+
+
+@pytest.mark.parametrize("colour", ["blocking", "asyncio"])
+def test_a_write_is_never_repeated_and_a_read_is_once(valkey_url: str, namespace: str, colour: str) -> None:
+    """The connection breaks when the server has done its part and before anybody heard of it."""
+    kinds: dict[str, Any] = {"blocking": StateKit, "asyncio": AsyncStateKit}
+    plain = kinds[colour].connect(valkey_url, namespace, budget=PATIENT, snapshot_dir=None)
+    kit = plain if colour == "blocking" else Blocking(plain)
+    sent: list[str] = []
+    failures: list[StoreError] = []
+
+    def broken(calls: Any) -> None:
+        sent.extend(str(call.args[0]) for call in calls)
+        if failures:
+            raise failures.pop()
+
+    plain.store.transport = Breaking(plain.store.transport, broken, colour)
+    key = f"{namespace}:counter"
+    failures.append(StoreUnavailable("the connection broke"))
+    with pytest.raises(StoreUnavailable):
+        kit.run(command("INCR", key))
+    failures.append(StoreUnavailable("the connection broke"))
+    assert kit.run(command("GET", key, read_only=True)) == b"1"
+    for error in (StoreTimeout("too late"), StoreUnavailable("the connection broke")):
+        failures[:] = [error] * 2
+        with pytest.raises(StoreUnavailable):
+            kit.run(command("GET", key, read_only=True))
+        failures.clear()
+    assert sent == ["INCR", "GET", "GET", "GET", "GET", "GET"]
+    kit.close()
+
+
+class Breaking:
+    """A transport whose replies get lost when `broken` says so."""
+
+    def __init__(self, inner: Any, broken: Callable[[Any], None], colour: str) -> None:
+        self._inner, self._broken = inner, broken
+        self.exchange = self._exchange if colour == "blocking" else self._aexchange
+
+    def _exchange(self, calls: Any, budget: float) -> Any:
+        replies = self._inner.exchange(calls, budget)
+        self._broken(calls)
+        return replies
+
+    async def _aexchange(self, calls: Any, budget: float) -> Any:
+        replies = await self._inner.exchange(calls, budget)
+        self._broken(calls)
+        return replies
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
