@@ -283,9 +283,10 @@ def test_who_holds_an_idle_share_is_called_and_need_not_wait_for_its_next_report
     kit: Any, another_kit: Any, service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(PoolConfig, "tick", 60.0)
-    register(kit, service, fleet=2), register(another_kit, service, fleet=2)
+    register(kit, service, fleet=2, lease=90), register(another_kit, service, fleet=2, lease=90)
     with ExitStack() as stack:
         take(stack, kit, 2)
+    wait_until(lambda: kit.store.push._live is not None)
     with ExitStack() as stack:
         take(stack, another_kit, 2)
     assert service.most == 2
