@@ -219,8 +219,9 @@ def entry(version: int, name: str, who: str, before: str | None, after: str) -> 
 
 def test_flags_are_written_like_this(kit: StateKit, held: Held) -> None:
     flags = "replica:{flags}:"
-    with held.client.pubsub(ignore_subscribe_messages=True) as news:
+    with held.client.pubsub() as news:
         news.subscribe(f"{held.prefix}{flags}news")
+        assert news.get_message(timeout=10)
         kit.flags.set("base", Flag(), by="ann")
         kit.flags.set("grün", FLAG, by="ann", reason='a "test"')
         kit.flags.delete("base", by="bob")
@@ -370,7 +371,7 @@ def test_flags_written_by_hand_are_read(reader: Any, by_hand: Held) -> None:
     assert reader.flags.version == 2
     assert reader.flags.enabled("base")
     assert [one.by for one in reader.flags.history("grün")] == ["ann"]
-    # A message that is the next version is enough; the store is not asked.
+    # A message is the next version of a document.
     message = entry(3, "base", ann, None, '{"enabled":false,"from-the-future":1}')
     by_hand.client.hset(f"{by_hand.prefix}{flags}meta", "version", 3)
     by_hand.client.hset(f"{by_hand.prefix}{flags}docs", "base", '3:{"enabled":false,"from-the-future":1}')
