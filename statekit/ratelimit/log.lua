@@ -105,24 +105,28 @@ local function rebuild(log, body)
   call('SET', log.key, header(log) .. body .. pad, 'PX', log.ttl)
 end
 
--- Write every word anew: other widths of its halves, or a clock that was set back. Units that no width could
--- hold beside such a window count as the most it holds: more than the limits, which are narrower, allow.
+-- Write every word anew: other widths of its halves, or a clock that was set back. What has left the longest
+-- window goes: its age may not fit the new width. Units that no width could hold beside such a window count as
+-- the most it holds: more than the limits, which are narrower, allow.
 local function recode(log, spec, back)
-  local old, bits, shift = words(log, log.n), spec.bits, spec.shift
-  local _, first = unword(log, old, 1)
-  local live, span = (log.total - first) % 2 ^ log.bits, ceil(spec.longest.window / 2 ^ shift)
-  while 2 ^ bits <= live and bits < 32 and 2 ^ (63 - bits) >= span do bits = bits + 1 end
-  local fresh, scale = { bits = bits }, 2 ^ (log.shift - shift)
-  local body, most = {}, 2 ^ bits - 1
+  local old, shift, scale = words(log, log.n), spec.shift, 2 ^ (log.shift - spec.shift)
+  local span, newest = ceil(spec.longest.window / 2 ^ shift), ceil((log.newest - back) * scale)
+  local horizon = max(ceil(now / 2 ^ shift), newest) - span
+  local body, since = {}, {}
   for p = 1, log.n do
     local tick, units = unword(log, old, 8 * p - 7)
-    -- Counted backwards from the newest, which from now on has 0 units before and with it.
-    local since = min((log.total - units) % 2 ^ log.bits, most)
-    body[p] = word(fresh, ceil((tick - back) * scale), -since)
+    tick = ceil((tick - back) * scale)
+    if tick > horizon then
+      body[#body + 1] = tick
+      since[#body] = (log.total - units) % 2 ^ log.bits
+    end
   end
-  log.bits, log.shift, log.total = bits, shift, 0
-  log.newest = ceil((log.newest - back) * scale)
-  log.hints = nil
+  local bits = spec.bits
+  while 2 ^ bits <= (since[1] or 0) and bits < 32 and 2 ^ (63 - bits) >= span do bits = bits + 1 end
+  log.bits, log.shift, log.hints = bits, shift, nil
+  -- Counted backwards from the newest, which from now on has 0 units before and with it.
+  log.newest, log.total = body[1] and newest or 0, 0
+  for p, tick in ipairs(body) do body[p] = word(log, tick, -min(since[p], 2 ^ bits - 1)) end
   rebuild(log, table.concat(body))
 end
 

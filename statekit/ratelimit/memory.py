@@ -107,14 +107,16 @@ class Log:
     def total(self) -> int:
         return self.totals[-1] if self.totals else self.gone
 
-    def recode(self, spec: Spec, back: int) -> None:
-        self.drop(self.first)
+    def recode(self, spec: Spec, back: int, now: int) -> None:
         scale, span = 1 << self.shift, ceil_div(spec.longest, 1 << spec.shift)
+        self.drop(self.first)
+        self.ticks = [ceil_div((tick - back) * scale, 1 << spec.shift) for tick in self.ticks]
+        horizon = max(ceil_div(now, 1 << spec.shift), *self.ticks[-1:], 0) - span
+        self.drop(bisect_right(self.ticks, horizon))
         self.bits, self.shift = spec.bits, spec.shift
         while 1 << self.bits <= self.total - self.gone and self.bits < 32 and 1 << (63 - self.bits) >= span:
             self.bits += 1
         most = (1 << self.bits) - 1
-        self.ticks = [ceil_div((tick - back) * scale, 1 << self.shift) for tick in self.ticks]
         self.gone, *self.totals = [-min(self.total - one, most) for one in (self.gone, *self.totals)]
 
     def forget(self, first: int) -> None:
@@ -163,8 +165,8 @@ class HeldLog:
         here, span = ceil_div(self.moment.now, 1 << log.shift), ceil_div(spec.longest, 1 << log.shift)
         ahead = log.ticks[-1] - here if log.ticks else 0
         narrow = 1 << (64 - log.bits) < span or 1 << log.bits <= max(one.count for one in spec.spans)
-        if log.ticks and (ahead > span or narrow or log.shift != spec.shift):
-            log.recode(spec, ahead if ahead > span else 0)
+        if ahead > span or narrow or log.shift != spec.shift:
+            log.recode(spec, ahead if ahead > span else 0, self.moment.now)
             self._keep()
         here = ceil_div(self.moment.now, 1 << log.shift)
         return max(here, log.ticks[-1]) if log.ticks else here
@@ -185,7 +187,7 @@ class HeldLog:
 
     def _keep(self) -> None:
         log, now = self.log, self.moment.now
-        ahead = max(0, (log.ticks[-1] << log.shift) - now)
+        ahead = max(0, (log.ticks[-1] << log.shift) - now) if log.ticks else 0
         ttl = self.moment.lifetime(self.spec.longest + min(ahead, self.spec.longest))
         self.moment.data.put(self.key, log, ttl)
 

@@ -291,3 +291,14 @@ def test_a_server_that_forgot_the_script_is_sent_it_again(valkey_url, namespace)
         assert limiter.hit("k").remaining == 4
         redis.Redis.from_url(valkey_url).script_flush()
         assert limiter.hit("k").remaining == 3
+
+
+def test_a_layout_too_narrow_for_old_ages_forgets_what_left_the_window(valkey_url):
+    """Ten years, then two microseconds with a million, then ten years again: no age is misread."""
+    pair, day = Pair(valkey_url), 86400 * 10**6
+    long, short = [Limit(4, 10 * 365 * 86400)], [Limit(0, MICRO), Limit(1_000_000, 2 * MICRO)]
+    for _ in range(3):
+        pair.hit(START, spec("log", long, 1))
+    pair.hit(START + day, spec("log", long, 1))
+    pair.hit(START + day, spec("log", short, 1))
+    assert pair.hit(START + day, spec("log", long, 1))[:3] == [1, START + day, 2]
