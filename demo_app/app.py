@@ -31,8 +31,26 @@ def create_app(settings: Settings) -> Flask:
     app.after_request(_signed(settings.pod))
     app.register_error_handler(HTTPException, _refusal)
     _add_probes(app, settings)
-    app.add_url_rule("/", "page", lambda: render_template("page.html", state=settings.state))
+    _add_page(app, settings)
     return app
+
+
+def _add_page(app: Flask, settings: Settings) -> None:
+    """Add the live page. It asks each of its peers in turn, as a balancer would; nobody else may from a browser."""
+    peers = [one.strip() for one in settings.peers.split(",") if one.strip()]
+    app.add_url_rule("/", "page", lambda: render_template("page.html", state=settings.state, peers=peers))
+
+    @app.after_request
+    def admit_peers(response: Response) -> Response:
+        origin = request.headers.get("Origin", "")
+        if origin in peers:
+            response.headers["Access-Control-Allow-Origin"] = origin
+            response.headers["Access-Control-Allow-Credentials"] = "true"
+            response.headers["Access-Control-Allow-Headers"] = "Content-Type, X-API-Key"
+            response.headers["Access-Control-Allow-Methods"] = "GET, POST, PUT, DELETE"
+            response.headers["Access-Control-Max-Age"] = "600"
+            response.vary.add("Origin")
+        return response
 
 
 def _add_probes(app: Flask, settings: Settings) -> None:

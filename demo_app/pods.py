@@ -151,11 +151,17 @@ def _settings(plan: Plan, third_party: str, folder: Path) -> list[Settings]:
         upstream=third_party,
     )
     ports = [plan.port + index for index in range(plan.pods)] if plan.port else free_ports(plan.pods)
+    addresses = [f"127.0.0.1:{port}" for port in ports]
+    peers = ",".join(f"http://{address}" for address in addresses)
     return [
         replace(
-            common, pod=f"pod-{number}", bind=f"127.0.0.1:{port}", drain_file=str(folder / f"drain-{number}")
+            common,
+            pod=f"pod-{number}",
+            bind=address,
+            drain_file=str(folder / f"drain-{number}"),
+            peers="" if sticky else peers,
         )
-        for number, port in enumerate(ports, start=1)
+        for number, address in enumerate(addresses, start=1)
     ]
 
 

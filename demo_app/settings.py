@@ -45,6 +45,9 @@ class Settings:
     """``1``: import the app once and fork; ``0``: import it in every worker."""
     upstream: str = _setting("UPSTREAM_URL", "http://127.0.0.1:8900")
     """The third party the pod calls through its connection pool."""
+    peers: str = _setting("PEERS", "")
+    """Addresses of all pods, with commas, as a browser reaches them: the live page then asks each in turn. Empty
+    behind a balancer."""
     drain_file: str = _setting("DRAIN_FILE", "")
     """While this file exists the pod says that it is not ready, so that a balancer sends nothing more."""
 

@@ -122,7 +122,7 @@ def flags(outcome: Outcome, figures: dict[str, Any], scale: Scale) -> str:
         panel.stroke(
             panel.x(second), panel.y(1.0), panel.x(second), panel.y(taken), "stem bad" if bad else "stem"
         )
-        panel.dot(second, taken, "mark bad" if bad else "mark", title)
+        panel.dot(second, taken, "mark bad" if bad else "mark", title, 1.9)
     panel.rule(QUICK_ENOUGH_MS, f"{QUICK_ENOUGH_MS} ms")
     panel.text(34, panel.y(NEVER_MS) + 3.5, "never", anchor="end")
     return panel.svg([1, 10, 100, 1000])

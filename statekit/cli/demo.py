@@ -18,6 +18,7 @@ def demo(
     context: typer.Context,
     quick: Annotated[bool, typer.Option("--quick", help="A shorter run: under 75 seconds in all.")] = False,
     out: Annotated[Path, typer.Option(help="Where the report goes.")] = Path("report"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report's JSON, not a table.")] = False,
 ) -> None:
     """Run the demo app as several pods under load, three ways, and report what was lost in each.
 
@@ -28,7 +29,7 @@ def demo(
         _need_extras()
         from demo_app.proof import prove  # noqa: PLC0415 - needs the extra `demo`
 
-        raise typer.Exit(prove(out, quick=quick))
+        raise typer.Exit(prove(out, quick=quick, as_json=as_json))
 
 
 @app.command()
