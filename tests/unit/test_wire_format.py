@@ -10,7 +10,10 @@ import re
 import struct
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime
+from hashlib import blake2b
 from pathlib import Path
+from string import ascii_letters, digits
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -19,7 +22,11 @@ import redis
 from statekit import AsyncStateKit, StateKit, TenantSettings
 from statekit.flags import Flag
 from statekit.pools.core import PoolConfig, Report, releasing, renewing
+from statekit.replica.file import LastKnownGood
+from statekit.replica.protocol import Document, Snapshot
 from statekit.sessions.model import handle_of
+from statekit.store.codec import _READERS
+from statekit.store.keys import encoded
 from statekit.store.store import Worker
 from statekit.testing import Blocking, FrozenClock
 from tests.conftest import PATIENT
@@ -278,6 +285,49 @@ def test_pools_are_written_like_this(kit: StateKit, held: Held, clock: FrozenClo
     assert set(held["pool:{billing}"]) == {b"", b"w2"}
 
 
+SPELT = {
+    "user:7": "user%3A7",
+    "": "%",
+    "ü": "%C3%BC",
+    "a{b}%~": "a%7Bb%7D%25%7E",
+    "a b|c/d?e=f@g": "a b|c/d?e=f@g",
+    "\0": "%00",
+    "\ud800": "%ED%A0%80",
+    "x" * 160: "x" * 160,
+    "x" * 161: "~ab02f8783a74568743be547ceb0eeb1556f2077fb88736d50abf7308bd3b9d9b",
+    "ü" * 27: "~" + blake2b(b"%C3%BC" * 27, digest_size=32).hexdigest(),
+}
+
+
+def test_parts_of_keys_are_spelt_like_this() -> None:
+    assert {text: encoded(text) for text in SPELT} == SPELT
+    kept = "".join(chr(code) for code in range(256) if encoded(chr(code)) == chr(code))
+    told = re.search(r"digits, blanks and ``(.*)`` stay as they are", PAGE)
+    assert told
+    assert set(kept) == set(ascii_letters + digits + told[1])
+
+
+def test_a_session_is_named_like_this() -> None:
+    assert SHAS[0] == "0f007385b6f9d4b7eeb2748605afe1a984a0a3bfa3f014d09e2a784ce9e5cd1a"
+
+
+FILE = (
+    b'{"format":1,"epoch":"00112233445566ff","version":2,"digest":"1f11613a4eb1a141fda1cb6b7b9536f2"}\n'
+    b'{"new":[2,"{\\"enabled\\":true}"],"\\u00fc":[1,"\\"\\u00fc\\""]}'
+)
+
+
+def test_the_last_known_good_file_is_written_and_read_like_this(tmp_path: Path) -> None:
+    documents = {"new": Document(2, '{"enabled":true}'), "ü": Document(1, '"ü"')}
+    snapshot = Snapshot(EPOCH, 2, MappingProxyType(documents))
+    written, read = (LastKnownGood(tmp_path / part, "store", "app", "flags") for part in ("one", "two"))
+    written.keep(snapshot)
+    assert written.path.read_bytes() == FILE
+    read.path.parent.mkdir(mode=0o700)
+    read.path.write_bytes(FILE)
+    assert read.read() == snapshot
+
+
 # -- what is read ----------------------------------------------------------------------------------------
 
 
@@ -477,6 +527,10 @@ def test_nothing_touches_what_the_page_does_not_list(
         assert held.lives(name) == -1 if lives.startswith("kept for ever") else held.lives(name) != -1
     held.client.close()
     kit.close()
+
+
+def test_every_tag_of_a_value_is_on_the_page() -> None:
+    assert set(re.findall(r'`{"(~\w+)":', PAGE)) == {*_READERS, "~t", "~o"}
 
 
 def test_every_script_is_on_the_page() -> None:
