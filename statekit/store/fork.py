@@ -3,6 +3,9 @@
 Threads do not survive a fork, and a socket shared by two processes mixes their replies. Whoever holds either
 registers itself here and gets ``after_fork()`` in the child, before the child runs anything else (gunicorn
 ``--preload``, uWSGI, multiprocessing, Celery prefork).
+
+Rule: ``after_fork`` only drops; threads start in ``restart_after_fork``, when everything has been dropped. A thread
+        that starts earlier finds a lock that nobody in this process will ever open, or the parent's socket.
 """
 
 from __future__ import annotations
@@ -15,6 +18,8 @@ __all__ = ["on_fork"]
 
 
 class Forkable(Protocol):
+    """Whoever has threads has ``restart_after_fork()`` too."""
+
     def after_fork(self) -> None: ...
 
 
@@ -27,8 +32,15 @@ def on_fork(forkable: Forkable) -> None:
 
 
 def _after_fork_in_child() -> None:
-    for forkable in list(_forkables):
+    known = list(_forkables)
+    for forkable in known:
         forkable.after_fork()
+    for forkable in known:
+        getattr(forkable, "restart_after_fork", _nothing)()
+
+
+def _nothing() -> None:
+    """What a forkable without threads restarts."""
 
 
 if hasattr(os, "register_at_fork"):

@@ -51,6 +51,7 @@ class Pulse:
         self._beats: list[tuple[float, int, Beat]] = []
         self._order = itertools.count()
         self._changed = threading.Condition()
+        self._working: Beat | None = None
         self._thread: threading.Thread | None = None
         self._closed = False
         on_fork(self)
@@ -84,7 +85,11 @@ class Pulse:
     def after_fork(self) -> None:
         self._changed = threading.Condition()
         self._thread = None
-        if self._beats and not self._closed:
+        if self._working is not None and not self._closed:
+            self._push(self._working)  # it was out of the heap, in the hands of the parent's thread
+
+    def restart_after_fork(self) -> None:
+        if self._beats:
             self._start()
 
     def _push(self, beat: Beat) -> None:
@@ -106,6 +111,11 @@ class Pulse:
                 if not self._closed:
                     self._push(beat)
 
+    def _take(self) -> Beat:
+        """Take the first beat out; it is noted before it leaves the heap, as a fork may come between."""
+        self._working = self._beats[0][2]
+        return heapq.heappop(self._beats)[2]
+
     def _next(self) -> Beat | None:
         with self._changed:
             while not self._closed:
@@ -118,7 +128,7 @@ class Pulse:
                     continue
                 wait = self._beats[0][0] - monotonic()
                 if wait <= 0:
-                    return heapq.heappop(self._beats)[2]
+                    return self._take()
                 self._changed.wait(wait)
         return None
 

@@ -148,13 +148,16 @@ class Push:
             thread.join(1.0)
 
     def after_fork(self) -> None:
-        """The parent keeps its connection; here a new one is made, by a new thread."""
+        """The parent keeps its connection."""
         self._lock = threading.Lock()
         closed, self._closed = self._closed, threading.Event()
         self._live = self._thread = None
         if closed.is_set():
             self._closed.set()
-        elif self._listeners:
+
+    def restart_after_fork(self) -> None:
+        """Make a connection of this process's own, by a thread of its own."""
+        if self._listeners:
             self._start()
 
     def _start(self) -> None:

@@ -11,10 +11,8 @@ from flask import Flask
 
 from statekit import StateKit
 from statekit.store.hooks import RoundTrip
-from statekit.store.outage import Budget
 from statekit_flask import StatekitFlask
-
-PATIENT = Budget(decision=5, operation=10, connect=5)
+from tests.conftest import PATIENT
 
 
 @pytest.fixture(params=["memory", "valkey"])

@@ -11,7 +11,9 @@ import traceback
 from collections.abc import Callable
 
 from statekit.kit import AsyncStateKit, StateKit
+from statekit.store.fork import on_fork
 from statekit.store.op import command
+from statekit.store.pulse import Pulse
 from tests.conftest import PATIENT
 from tests.servers import wait_until
 
@@ -140,3 +142,48 @@ def test_forking_in_the_middle_of_everything(valkey_url: str, namespace: str) ->
             thread.join()
     assert not failures
     kit.close()
+
+
+def test_nothing_starts_in_a_child_before_everything_of_the_parent_is_dropped() -> None:
+    class Holder:
+        dropped = False
+        seen = 0
+
+        def after_fork(self) -> None:
+            self.dropped = True
+
+        def restart_after_fork(self) -> None:
+            self.seen = sum(one.dropped for one in holders)
+
+    holders = [Holder() for _ in range(20)]
+    for holder in holders:
+        on_fork(holder)
+
+    def child() -> None:
+        assert [holder.seen for holder in holders] == [20] * 20
+
+    assert all_well([in_child(child)])
+    assert not any(holder.dropped for holder in holders)
+
+
+def test_a_beat_that_is_at_work_while_the_process_forks_is_not_lost_to_the_child() -> None:
+    pulse = Pulse()
+    parent = os.getpid()
+    at_work, go_on = threading.Event(), threading.Event()
+    ours, theirs = socket.socketpair()
+
+    def beat() -> None:
+        if os.getpid() != parent:
+            ours.send(b"beat")
+            return
+        at_work.set()
+        go_on.wait(60)
+
+    pulse.every(0.001, beat)
+    assert at_work.wait(60)
+    pid = in_child(lambda: wait_until(lambda: theirs.recv(4) == b"beat"))
+    assert all_well([pid])
+    go_on.set()
+    pulse.close()
+    ours.close()
+    theirs.close()
