@@ -77,10 +77,11 @@ def writes(sightings: Iterable[Sighting]) -> list[Write]:
 def converged(write: Sighting, answers: Sequence[Sighting], until: float) -> float | None:
     """Seconds from the sending of a write to the arrival of the last old answer, before the next one at `until`.
 
+    A read sent before the write may rightly see the old value, however late its answer comes.
     None when a worker went on: its last answer was old, and was asked for in the second half of that time. (A
     worker drained right after a write may be seen once, early, and not again; that is no refusal to learn.)
     """
-    old = [answer for answer in answers if answer.fact["read"] != write.fact["wrote"]]
+    old = [a for a in answers if a.fact["read"] != write.fact["wrote"] and a.sent >= write.sent]
     last = {(answer.pod, answer.pid): answer for answer in answers}
     late = (write.sent + until) / 2
     if any(answer.sent > late and answer.fact["read"] != write.fact["wrote"] for answer in last.values()):

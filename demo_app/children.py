@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,6 +21,8 @@ from typing import Self
 __all__ = ["ChildFailed", "Children", "interruptible"]
 
 LEASH = Path(__file__).with_name("leash.py")
+FULL = 128 * 1024
+"""Bytes left on a disk that is as good as full."""
 GRACE = 12.0
 """Seconds a child may take to end when asked; gunicorn lets requests under way finish in ten."""
 
@@ -57,7 +60,9 @@ class Children:
         return self.folder / f"{name}.log"
 
     def last_words(self, name: str) -> str:
-        """The end of what a process said, for an error message."""
+        """The end of what a process said, for an error message; a full disk silences it, so that comes first."""
+        if shutil.disk_usage(self.folder).free < FULL:
+            return f"the disk that holds {self.folder} is full: free some space, or set TMPDIR to another one"
         with contextlib.suppress(OSError):
             return self.log(name).read_text(errors="replace")[-1500:]
         return ""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -28,6 +29,8 @@ from statekit import StatekitError
 
 __all__ = ["prove"]
 
+ROOM = 400_000
+"""Bytes a report takes at most."""
 REPORTED = ("statekit", "flask", "gunicorn", "locust", "redis")
 
 
@@ -40,10 +43,12 @@ def prove(out: Path, *, quick: bool, as_json: bool = False) -> int:
     interruptible()
     console = Console(stderr=True)
     try:
-        _writable(out)
+        with _writing(out):
+            _probe(out)
         with tempfile.TemporaryDirectory(prefix="statekit-demo-") as folder:
             outcomes, server = _run(QUICK if quick else FULL, Path(folder), console)
-        made = write(out, outcomes, _conditions(QUICK if quick else FULL, server))
+        with _writing(out):
+            made = write(out, outcomes, _conditions(QUICK if quick else FULL, server))
     except KeyboardInterrupt:
         console.print("stopped; nothing was left running, no report was written")
         return 130
@@ -89,12 +94,25 @@ def _progress(console: Console) -> Progress:
     )
 
 
-def _writable(out: Path) -> None:
+@contextlib.contextmanager
+def _writing(out: Path) -> Iterator[None]:
+    """Name the folder when something cannot be written to it."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(
+            f"the report cannot be written to {out}: {error.strerror}; give another --out"
+        ) from error
+
+
+def _probe(out: Path) -> None:
     """Fail before three minutes of work, not after."""
     out.mkdir(parents=True, exist_ok=True)
     probe = out / ".probe"
-    probe.write_text("x" * 4096)
-    probe.unlink()
+    try:
+        probe.write_text("x" * ROOM)
+    finally:
+        probe.unlink(missing_ok=True)
 
 
 def _conditions(course: Course, server: str) -> dict[str, Any]:

@@ -194,7 +194,7 @@ CHARTS: dict[str, Chart] = {
     ),
     "flags": Chart(
         "How long did pods disagree about a flag?",
-        "One stem a write: the time from sending it until the last old answer arrived from any worker. Logarithmic.",
+        "One stem a write: the time from sending it until the last old answer arrived, from any worker, to a read sent after it. Logarithmic.",
         flags,
     ),
     "connections": Chart(

@@ -74,6 +74,15 @@ class TestFlags:
         assert [write.seconds for write in writes(records)] == [None]
         assert figures(records)["flag_convergence_p99_ms"] is None
 
+    def test_a_read_sent_before_the_write_may_see_the_old_value(self):
+        records = [
+            seen(0.99, read=False, took=0.3),
+            seen(1, "PUT /flags", wrote=True),
+            seen(1.05, read=True),
+            seen(2, "PUT /flags", wrote=False),
+        ]
+        assert [write.seconds for write in writes(records)] == [0.0]
+
     def test_a_worker_not_asked_again_is_no_refusal_to_learn(self):
         records = [
             seen(0, "PUT /flags", wrote=True),

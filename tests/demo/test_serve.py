@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from concurrent.futures import ThreadPoolExecutor
 from urllib.request import urlopen
 
@@ -134,5 +135,12 @@ def test_the_live_page_needs_nothing_from_elsewhere(pods, state):
     status, page, _ = Browser()("GET", pods[0] + "/")
     assert status == 200
     assert f"state: {state}" in page
-    assert "http:" not in page
-    assert "https:" not in page
+    elsewhere = set(re.findall(r"https?://[^\"'\s]+", page)) - set(pods)
+    assert elsewhere == set()
+
+
+def test_only_peers_may_be_asked_from_a_browser(pods):
+    _, _, headers = Browser()("GET", pods[0] + "/healthz", Origin=pods[1])
+    assert headers["Access-Control-Allow-Origin"] == pods[1]
+    _, _, headers = Browser()("GET", pods[0] + "/healthz", Origin="http://elsewhere.example")
+    assert "Access-Control-Allow-Origin" not in headers
