@@ -293,7 +293,8 @@ class Ledger:
             return Bound.CLOSED
         if self.config.fleet is None or self.held >= self.config.per_process:
             return Bound.PROCESS
-        return Bound.STORE if self.share.grant.error is not None else Bound.FLEET
+        silent = self.share.grant.error is not None or self.share.unanswered(self.clock())
+        return Bound.STORE if silent else Bound.FLEET
 
     def holders(self, name_of: Callable[[Any], str]) -> tuple[Holder, ...]:
         """Who holds what, the longest first."""

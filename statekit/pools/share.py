@@ -70,6 +70,10 @@ class Share:
         self.reporting = now >= self._reported_at + every
         return self.reporting
 
+    def unanswered(self, now: float) -> bool:
+        """Whether the store owes an answer for longer than a healthy one takes."""
+        return self.reporting and now - self._reported_at >= LONGEST_POLL
+
     def pause(self, now: float) -> float:
         """Seconds a waiting caller sleeps before it looks again."""
         return LONGEST_POLL if self.reporting else max(self.ask_at - now, 0.001)

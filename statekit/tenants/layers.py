@@ -72,8 +72,8 @@ def read(document: Stored | None) -> Overrides:
 
 
 def written(document: Overrides) -> str:
-    """Write a document the one way there is: sorted, compact, readable Unicode."""
-    return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    """Write a document the one way there is: sorted, compact, ASCII, as the replica passes it on."""
+    return json.dumps(document, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def patched(document: Overrides, patch: Overrides) -> dict[str, Any]:
@@ -137,8 +137,8 @@ def _spellings(name: str, field: FieldInfo) -> tuple[str, ...]:
 
 def _unknown(model: type[BaseModel], where: str, given: str) -> str:
     near = get_close_matches(str(given), model.model_fields, 1, 0.5)
-    cure = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(sorted(model.model_fields))}"
-    return f"{model.__name__} has no field {where!r}: {cure} Nothing was written"
+    cure = f"did you mean {near[0]!r}" if near else f"there are {', '.join(sorted(model.model_fields))}"
+    return f"{model.__name__} has no field {where!r}: {cure}. Nothing was written"
 
 
 def _known_inside(annotation: Any, change: Any, where: str) -> Any:
@@ -191,6 +191,10 @@ class Layers(Generic[S]):
     """The defaults of one settings class, and how documents are laid over them."""
 
     def __init__(self, model: type[S], defaults: S | Overrides | None = None) -> None:
+        if not isinstance(model, type) or not issubclass(model, TenantSettings) or model is TenantSettings:
+            raise UsageError(
+                f"tenants({model!r}): give a class derived from TenantSettings, the class itself"
+            )
         self.model = model
         self.code: S = self._defaults(defaults)
 
@@ -198,9 +202,10 @@ class Layers(Generic[S]):
         if isinstance(given, self.model):
             return rebuilt(given, self.model, frozen)  # type: ignore[no-any-return]
         try:
-            if not given:
+            if given is None:
                 return self.model()
-            assert isinstance(given, Mapping)
+            if not isinstance(given, Mapping):
+                raise UsageError(f"defaults={given!r:.80}: give a {self.model.__name__} or a dict of fields")
             return self.model.model_validate(known(self.model, given))
         except ValidationError as error:
             raise UsageError(
@@ -245,7 +250,7 @@ class Layers(Generic[S]):
             )
         try:
             plain = to_jsonable_python(_plain(given))
-            written(plain).encode()
+            json.dumps(plain, ensure_ascii=False, allow_nan=False).encode()
         except (PydanticSerializationError, ValueError) as error:
             raise DocumentInvalid(f"the patch is not JSON data: {error}. Nothing was written") from error
         return known(self.model, plain)
@@ -265,6 +270,8 @@ def followed(settings: BaseModel, dotted: str) -> tuple[Any, tuple[str, ...]]:
 
     Raises `UsageError` naming the part that is missing and the nearest there is.
     """
+    if not isinstance(dotted, str):
+        raise UsageError(f"path={dotted!r}: give the name of a setting, such as 'limits.rps'")
     value: Any = settings
     spelt = []
     for index, name in enumerate(dotted.split(".")):
