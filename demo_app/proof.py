@@ -151,7 +151,7 @@ def _server(store: str) -> str:
 
 def _tell(made: Mapping[str, Any], out: Path) -> None:
     """Print the table, and what was broken."""
-    console = Console() if sys.stdout.isatty() else Console(width=110)
+    console = Console() if sys.stdout.isatty() else Console(width=124)
     variants = made["variants"]
     table = Table(title="What the visitors saw", title_justify="left")
     table.add_column("", no_wrap=True)

@@ -20,7 +20,7 @@ class State(StrEnum):
 
 
 def _setting(name: str, default: str) -> str:
-    return field(default=default, metadata={"name": name})  # type: ignore[no-any-return]
+    return field(default=default, metadata={"name": name})
 
 
 @dataclass(frozen=True, slots=True)
