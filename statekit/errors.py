@@ -84,7 +84,7 @@ class StoreFull(StoreRejected):
 
 
 class StoreReadOnly(StoreRejected):
-    """The store refuses writes (``READONLY``, ``MISCONF``): a replica, or a primary that cannot persist."""
+    """The store refuses writes (``READONLY``, ``MISCONF``, ``NOREPLICAS``): a replica, or a primary that cannot keep them."""
 
 
 # -- the primitives --------------------------------------------------------------------------------------

@@ -39,9 +39,9 @@ class AsyncRedisTransport:
     async def exchange(self, calls: Round, budget: float) -> list[Reply]:
         loop = asyncio.get_running_loop()
         lane = self._lanes.get(loop) or self._open(loop)
-        waiting = _Waiting(packed(calls), len(calls), loop.create_future())
+        waiting = _Waiting(packed(calls), len(calls), loop.create_future(), loop.time() + budget)
         lane.add(waiting)
-        deadline = loop.call_later(budget, waiting.expire, budget)
+        deadline = loop.call_at(waiting.deadline, waiting.expire, budget)
         try:
             return await waiting.future
         finally:
@@ -109,7 +109,9 @@ class _Lane:
         while batch:
             try:
                 with translated():
-                    await self._send(batch)
+                    # when the last of them has given up, so must the connection: the peer may be gone for good
+                    async with asyncio.timeout_at(max(waiting.deadline for waiting in batch)):
+                        await self._send(batch)
             except Exception as error:  # noqa: BLE001 - whatever it is, nobody may be left waiting for it
                 for waiting in batch:
                     waiting.fail(error)
@@ -136,12 +138,15 @@ class _Lane:
 class _Waiting:
     """A caller's round on its way: the message, how many replies it gets, the future they will arrive in."""
 
-    __slots__ = ("count", "future", "message")
+    __slots__ = ("count", "deadline", "future", "message")
 
-    def __init__(self, message: bytes, count: int, future: asyncio.Future[list[Reply]]) -> None:
+    def __init__(
+        self, message: bytes, count: int, future: asyncio.Future[list[Reply]], deadline: float
+    ) -> None:
         self.message = message
         self.count = count
         self.future = future
+        self.deadline = deadline
 
     def finish(self, replies: Sequence[Reply]) -> None:
         if not self.future.done():

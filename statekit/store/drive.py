@@ -112,6 +112,9 @@ def _decimal(number: int) -> bytes:
     return b"%d" % number
 
 
+_REFUSING = ("READONLY", "MISCONF", "NOREPLICAS")
+
+
 def rejected(error: theirs.ResponseError) -> StoreRejected:
     """Translate what a server answered; the prefix of the text tells, on every version, also inside scripts."""
     text = str(error)
@@ -123,7 +126,7 @@ def rejected(error: theirs.ResponseError) -> StoreRejected:
         return StoreFull(
             f"the store is out of memory and refuses writes: {text}; raise maxmemory or free some"
         )
-    if isinstance(error, theirs.ReadOnlyError) or "READONLY" in text or "MISCONF" in text:
+    if isinstance(error, theirs.ReadOnlyError) or any(word in text for word in _REFUSING):
         return StoreReadOnly(f"the store refuses writes: {text}; point statekit at a writable primary")
     return StoreRejected(text)
 
@@ -210,7 +213,13 @@ class _Punctual:
             if self._patience is None:
                 self._patience = self.socket_connect_timeout or left
             self.socket_timeout, self.socket_connect_timeout = left, min(left, self._patience)
-        super().connect()  # type: ignore[misc]
+        try:
+            super().connect()  # type: ignore[misc]
+        except (
+            BaseException
+        ):  # an interrupt would leave half a connection, which the pool takes for a whole one
+            self.disconnect()
+            raise
 
 
 def punctual(pool: Any) -> Any:
