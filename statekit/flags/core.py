@@ -174,7 +174,8 @@ class Flag:
     def _consistent(self) -> None:
         if self.starts and self.ends and self.starts >= self.ends:  # type: ignore[operator]
             raise UsageError(f"starts={self.starts} is not before ends={self.ends}: swap them or drop one")
-        if self.variants and self.default is not None and self.default not in self.variants:
+        named = isinstance(self.default, str) and self.default in self.variants
+        if self.variants and self.default is not None and not named:
             raise UsageError(
                 f"default={self.default!r} is no variant: name one of {', '.join(map(repr, self.variants))}"
             )
@@ -298,6 +299,8 @@ def _rule(given: Any) -> Rule:
 def _prerequisites(given: Mapping[str, Any] | Iterable[str]) -> dict[str, bool | str]:
     if isinstance(given, str):
         raise UsageError(f"prerequisites={given!r}: give a list, [{given!r}]")
+    if not isinstance(given, Iterable):
+        raise UsageError(f"prerequisites={given!r}: give a list of names of flags")
     made = dict(given) if isinstance(given, Mapping) else dict.fromkeys(given, True)
     for name, wanted in made.items():
         _text(name, "a prerequisite")

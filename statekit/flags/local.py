@@ -109,7 +109,11 @@ class LocalFlags(Generic[R]):
 
         Seen by this thread or asyncio task and those it starts with its context, by nobody else; may be nested.
         """
-        mine = {(id(self), name): override_outcome(value) for name, value in values.items()}
+        if not isinstance(values, Mapping):
+            raise UsageError(
+                f"override({values!r}): give a mapping of names to values, {{'new-checkout': True}}"
+            )
+        mine = {(id(self), _named(name)): override_outcome(value) for name, value in values.items()}
         before = _overrides.get()
         _overrides.set({**(before or {}), **mine})
         try:
@@ -157,6 +161,8 @@ class LocalFlags(Generic[R]):
 
         It runs in the background thread or task that applied the change; the new answers are already given.
         """
+        if not callable(callback):
+            raise UsageError(f"on_change({callback!r}): give a function of one argument, the change")
         return self._replica.on_change(
             lambda change: callback(FlagChange(change.names, change.snapshot.version))
         )
@@ -186,7 +192,7 @@ class LocalFlags(Generic[R]):
         if overridden is not None:
             return overridden
         self._ready()
-        decide = self._rules.get(name)
+        decide = self._rules.get(_named(name))
         return decide(actor, attributes) if decide else self._unknown(name, default)
 
     def _lookup(self, name: str) -> Decide | None:
@@ -241,6 +247,12 @@ class LocalFlags(Generic[R]):
 
 def _now() -> int:
     return time.time_ns() // 1000
+
+
+def _named(name: str) -> str:
+    if not isinstance(name, str):
+        raise UsageError(f"flag name={name!r} is {type(name).__name__}: give text")
+    return name
 
 
 def checked(known: Mapping[str, Flag], name: str, flag: Flag) -> str:

@@ -55,6 +55,9 @@ class BasePool(Generic[C, S]):
         ping: Callable[[C], Any] | None,
         broken: Broken | None,
     ) -> None:
+        for name, given in (("open", open), ("close", close), ("ping", ping), ("broken", broken)):
+            if not callable(given) and (given is not None or name == "open"):
+                raise UsageError(f"pool {config.name!r}: {name}={given!r} cannot be called: give a function")
         self.config = config
         self._store: S = store
         self._open, self._close, self._ping = open, close or _close_itself, ping

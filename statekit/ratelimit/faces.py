@@ -175,6 +175,8 @@ def hitting_all(pairs: Pairs) -> Op[Decision]:
     Raises `UsageError` if there is no pair, if a pair is not (limiter, key) or (limiter, key, cost), or if two
     limiters of one name and algorithm have different limits.
     """
+    if not isinstance(pairs, list | tuple):
+        raise UsageError(f"hit_all({pairs!r}): give a list of pairs such as (limiter, key)")
     hits = [_hit(pair) for pair in pairs]
     if not hits:
         raise UsageError("hit_all([]) has nothing to decide: give pairs such as (limiter, key)")
@@ -183,7 +185,8 @@ def hitting_all(pairs: Pairs) -> Op[Decision]:
 
 
 def _hit(pair: Any) -> Hit:
-    limiter, key, cost = pair if len(pair) == 3 else (*pair, 1) if len(pair) == 2 else (None, "", 0)
+    size = len(pair) if isinstance(pair, list | tuple) else 0
+    limiter, key, cost = pair if size == 3 else (*pair, 1) if size == 2 else (None, "", 0)
     if not isinstance(limiter, _RateLimiter):
         raise UsageError(f"hit_all: {pair!r} is not (limiter, key) or (limiter, key, cost)")
     return Hit.of(limiter._rule, key, cost)  # noqa: SLF001 - same room

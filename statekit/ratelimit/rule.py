@@ -67,6 +67,8 @@ class Rule:
         cls, name: str, limits: Sequence[LimitLike], algorithm: str, on_outage: str, *, shadow: bool
     ) -> Rule:
         """Check everything a limiter is made of. Raises `UsageError`, naming the value and the cure."""
+        if not isinstance(shadow, bool):
+            raise UsageError(f"shadow={shadow!r}: give True (decide and count, never refuse) or False")
         if not limits:
             raise UsageError(f"rate_limiter({name!r}) has no limit: add one, such as '5/minute'")
         read = tuple(Limit.parse(limit) for limit in limits)
@@ -81,7 +83,7 @@ class Rule:
             read,
             chosen,
             _chosen(OnOutage, on_outage, "on_outage"),
-            bool(shadow),
+            shadow,
             encoded(name, "name"),
             (name,) if len(read) == 1 else tuple(f"{name}-{limit.window:g}s" for limit in read),
             WIRE[chosen],

@@ -204,6 +204,7 @@ def write(
     write after a flush must not take all other documents away from readers that still show them.
     """
     fresh, lifetime, now = draw
+    _signature(*who)
     signed = dumped({"name": name, "by": who[0], "reason": who[1]})[1:-1]
     keys = (at.meta, at.docs, at.log, at.workers)
     first = "" if shown.knows() else fresh
@@ -226,6 +227,8 @@ def undo(
     at: Address, version: int, who: tuple[str, str], shown: Snapshot, draw: tuple[str, int, Now]
 ) -> Op[Written]:
     """Write what was there before `version` as a new version, unless somebody wrote that document since."""
+    if isinstance(version, bool) or not isinstance(version, int):
+        raise UsageError(f"version={version!r}: give the number of a write, as history() lists it")
     entries = yield from history(at, None, KEEP)
     undone = next((one for one in entries if one.version == version), None)
     if undone is None:
@@ -244,6 +247,10 @@ def restore(at: Address, shown: Snapshot, fresh: str) -> Op[bool]:
 
 def history(at: Address, name: str | None, limit: int) -> Op[tuple[Entry, ...]]:
     """The latest writes, newest first; of one document if `name` is given."""
+    if name is not None and not isinstance(name, str):
+        raise UsageError(f"name={name!r} is {type(name).__name__}: give text")
+    if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
+        raise UsageError(f"limit={limit!r}: give a number of writes, 1 or more")
     last = limit - 1 if name is None else -1
     entries = yield from command("LRANGE", at.log, 0, last, read_only=True)
     listed = (entry(one) for one in entries)
@@ -288,6 +295,12 @@ def checked(name: str, text: str | None) -> None:
             f"{name!r} is {len(text):,} bytes of JSON, more than {LARGEST:,}: keep large data elsewhere, "
             "and its address here"
         )
+
+
+def _signature(by: object, reason: object) -> None:
+    for name, value in (("by", by), ("reason", reason)):
+        if not isinstance(value, str):
+            raise UsageError(f"{name}={value!r} is {type(value).__name__}: give text, or leave it out")
 
 
 def _field(name: str) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from secrets import token_urlsafe
 from typing import Generic, TypeVar
 
+from statekit.errors import UsageError
 from statekit.sessions.cookie import STANDARD, CookiePolicy
 from statekit.sessions.core import Operations
 from statekit.sessions.model import Rules, SaveOutcome, SessionInfo, well_formed
@@ -22,10 +23,18 @@ def _new_id() -> str:
     return token_urlsafe(32)
 
 
+def _session(given: object) -> Session:
+    if not isinstance(given, Session):  # perhaps an id, which no message may show
+        raise UsageError(f"a session is wanted, not {type(given).__name__}: pass what open() returned")
+    return given
+
+
 class _Sessions(Generic[S]):
     """What both faces share: the rules, the cookie, and the operations, for adapters to run together."""
 
     def __init__(self, store: S, rules: Rules, cookie: CookiePolicy = STANDARD) -> None:
+        if not isinstance(cookie, CookiePolicy):
+            raise UsageError(f"cookie={cookie!r}: give a CookiePolicy(name=…, …)")
         self._store: S = store
         self.rules = rules
         self.cookie = cookie
@@ -44,15 +53,15 @@ class _Sessions(Generic[S]):
 
     def loading(self, session: Session) -> Op[Session]:
         """The operation of `load`: one round trip, none if there is nothing to fetch."""
-        return self._operations.loading(session)
+        return self._operations.loading(_session(session))
 
     def saving(self, session: Session) -> Op[SaveOutcome]:
         """The operation of `save`: one round trip, two if the id is renewed, none if nothing changed."""
-        return self._operations.saving(session)
+        return self._operations.saving(_session(session))
 
     def destroying(self, session: Session) -> Op[bool]:
         """The operation of `destroy`."""
-        return self._operations.destroying(session)
+        return self._operations.destroying(_session(session))
 
     def revoking(self, handle: str) -> Op[bool]:
         """The operation of `revoke`."""

@@ -82,7 +82,8 @@ class Rules:
             raise UsageError(
                 f"idle={self.idle!r} is longer than absolute={self.absolute!r}: it could never be reached"
             )
-        if not 0 <= self.touch_after <= 0.9:
+        share = self.touch_after
+        if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share <= 0.9:
             raise UsageError(f"touch_after={self.touch_after!r}: give a share of idle, from 0 to 0.9")
         if isinstance(self.max_bytes, bool) or not isinstance(self.max_bytes, int) or self.max_bytes < 1:
             raise UsageError(f"max_bytes={self.max_bytes!r}: give a positive number of bytes")

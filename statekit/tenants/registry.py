@@ -48,6 +48,8 @@ class Registry(Generic[S, R]):
     ) -> None:
         if group_by is not None and group_by not in layers.model.model_fields:
             raise UsageError(f"group_by={group_by!r}: {layers.model.__name__} has no such field")
+        if not isinstance(strict, bool):
+            raise UsageError(f"strict={strict!r}: give True or False")
         self._replica: R = replica
         self._local = Local(layers, hooks, group_by, draft_copies=draft_copies)
         self._changes = Changes(self._local)

@@ -1,0 +1,75 @@
+"""Arguments of the wrong type are refused by name, with a cure, and leave everything as it was."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from statekit import Flag, StateKit, TenantSettings
+from statekit.errors import StatekitError, StoreReadOnly, UsageError
+from statekit.store.drive import rejected
+
+
+class Settings(TenantSettings):
+    plan: str = "free"
+
+
+BAD: dict[str, tuple[Callable[[StateKit], Any], str]] = {
+    "hit_all of limiters": (
+        lambda kit: kit.hit_all([kit.rate_limiter("a", "1/minute")]),
+        "not .limiter, key",
+    ),
+    "hit_all of nothing": (lambda kit: kit.hit_all(None), "hit_all.None."),
+    "shadow": (lambda kit: kit.rate_limiter("a", "1/minute", shadow="no"), "shadow='no'"),
+    "touch_after": (lambda kit: kit.sessions(touch_after="x"), "touch_after='x'"),
+    "cookie": (lambda kit: kit.sessions(cookie="x"), "cookie='x'"),
+    "save": (lambda kit: kit.sessions().save(None), "not NoneType"),
+    "destroy": (lambda kit: kit.sessions().destroy("x"), "not str"),
+    "enabled": (lambda kit: kit.flags.enabled(5), "name=5"),
+    "value": (lambda kit: kit.flags.value(None, default=1), "name=None"),
+    "explain": (lambda kit: kit.flags.explain(b"x"), "name=b'x'"),
+    "history of a number": (lambda kit: kit.flags.history(5), "name=5"),
+    "history limit": (lambda kit: kit.flags.history(limit="x"), "limit='x'"),
+    "undo": (lambda kit: kit.flags.undo("x"), "version='x'"),
+    "override": (lambda kit: kit.flags.override(None).__enter__(), r"override\(None\)"),
+    "override of a number": (lambda kit: kit.flags.override({5: True}).__enter__(), "name=5"),
+    "on_change": (lambda kit: kit.flags.on_change(None), r"on_change\(None\)"),
+    "by": (lambda kit: kit.flags.set("a", Flag(), by=5), "by=5"),
+    "reason": (lambda kit: kit.tenants(Settings).update("a", {"plan": "x"}, reason=5), "reason=5"),
+    "default": (lambda _: Flag(variants={"a": [1]}, default=[1]), r"default=\[1\]"),
+    "prerequisites": (lambda _: Flag(prerequisites=None), "prerequisites=None"),
+    "settings": (lambda kit: kit.tenants(5), r"tenants\(5\)"),
+    "settings of dict": (lambda kit: kit.tenants(dict), "TenantSettings"),
+    "settings made": (lambda kit: kit.tenants(Settings()), "the class itself"),
+    "defaults": (lambda kit: kit.tenants(Settings, defaults=5), "defaults=5"),
+    "strict": (lambda kit: kit.tenants(Settings, strict="x"), "strict='x'"),
+    "path": (lambda kit: kit.tenants(Settings).explain("a", None), "path=None"),
+    "open": (lambda kit: kit.pools.register("a", open=5), "open=5"),
+    "ping": (lambda kit: kit.pools.register("a", open=object, ping=5), "ping=5"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_what_cannot_be_meant_is_refused_and_nothing_is_written(name: str) -> None:
+    kit = StateKit.in_memory()
+    call, message = BAD[name]
+    with pytest.raises(UsageError, match=message):
+        call(kit)
+    assert kit.flags.history() == ()
+
+
+def test_a_message_about_a_session_does_not_show_the_credential_given_instead() -> None:
+    sessions = StateKit.in_memory().sessions()
+    credential = sessions.open(None).id
+    with pytest.raises(StatekitError) as caught:
+        sessions.save(credential)  # type: ignore[arg-type]
+    assert credential not in str(caught.value)
+
+
+def test_too_few_replicas_make_a_store_read_only() -> None:
+    from redis.exceptions import ResponseError
+
+    error = rejected(ResponseError("NOREPLICAS Not enough good replicas to write."))
+    assert isinstance(error, StoreReadOnly)
