@@ -126,12 +126,8 @@ def test_the_whole_proof_in_short(tmp_path):
     variants = json.loads((tmp_path / "report" / "report.json").read_text())["variants"]
     memory, sticky, shared = variants["memory"], variants["sticky"], variants["shared"]
 
-    assert (
-        shared["permits_worst_window"]
-        == 100
-        < sticky["permits_worst_window"]
-        < memory["permits_worst_window"]
-    )
+    assert shared["permits_worst_window"] == 100
+    assert min(memory["permits_worst_window"], sticky["permits_worst_window"]) > 100
     assert shared["sessions_lost"] == 0 < shared["sessions_opened"]
     assert memory["sessions_lost"] > memory["sessions_opened"] / 2 > 0 < sticky["sessions_lost"]
     assert shared["requests_failed_in_restart"] == 0
