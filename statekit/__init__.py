@@ -3,28 +3,72 @@
     from statekit import StateKit
     kit = StateKit.connect("redis://localhost:6379/0", namespace="atlas")
 
-Importing this opens no connection, starts no thread and reads no environment.
+Importing this opens no connection, starts no thread and reads no environment. A name's module is imported when
+the name is first asked for (PEP 562).
 """
 
-from statekit.errors import (
-    NonPrimitiveValue,
-    PoolExhausted,
-    StatekitError,
-    StoreError,
-    StoreUnavailable,
-    UsageError,
-    VersionConflict,
-)
-from statekit.flags import AsyncFlags, Flag, Flags, Rule, Variant
-from statekit.kit import AsyncStateKit, StateKit
-from statekit.pools import AsyncPools, Pools
-from statekit.ratelimit import AsyncRateLimiter, Decision, Limit, RateLimiter
-from statekit.sessions import AsyncSessions, CookiePolicy, SaveOutcome, Session, Sessions
-from statekit.store import Budget, Op, together
-from statekit.tenants import TenantSettings
-from statekit.tenants.faces import AsyncTenants, Tenants
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from statekit.async_kit import AsyncStateKit
+    from statekit.errors import (
+        NonPrimitiveValue,
+        PoolExhausted,
+        StatekitError,
+        StoreError,
+        StoreUnavailable,
+        UsageError,
+        VersionConflict,
+    )
+    from statekit.flags import AsyncFlags, Flag, Flags, Rule, Variant
+    from statekit.kit import StateKit
+    from statekit.pools import AsyncPools, Pools
+    from statekit.ratelimit import AsyncRateLimiter, Decision, Limit, RateLimiter
+    from statekit.sessions import AsyncSessions, CookiePolicy, SaveOutcome, Session, Sessions
+    from statekit.store import Budget, Op, together
+    from statekit.tenants import TenantSettings
+    from statekit.tenants.faces import AsyncTenants, Tenants
 
 __version__ = "0.1.0"
+
+_HOMES = {
+    name: home
+    for home, names in {
+        "statekit.async_kit": ("AsyncStateKit",),
+        "statekit.errors": (
+            "NonPrimitiveValue",
+            "PoolExhausted",
+            "StatekitError",
+            "StoreError",
+            "StoreUnavailable",
+            "UsageError",
+            "VersionConflict",
+        ),
+        "statekit.flags": ("AsyncFlags", "Flag", "Flags", "Rule", "Variant"),
+        "statekit.kit": ("StateKit",),
+        "statekit.pools": ("AsyncPools", "Pools"),
+        "statekit.ratelimit": ("AsyncRateLimiter", "Decision", "Limit", "RateLimiter"),
+        "statekit.sessions": ("AsyncSessions", "CookiePolicy", "SaveOutcome", "Session", "Sessions"),
+        "statekit.store": ("Budget", "Op", "together"),
+        "statekit.tenants": ("TenantSettings",),
+        "statekit.tenants.faces": ("AsyncTenants", "Tenants"),
+    }.items()
+    for name in names
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name from its home, once."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'statekit' has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(_HOMES[name]), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
 
 __all__ = [
     "AsyncFlags",

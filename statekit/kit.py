@@ -1,69 +1,88 @@
 """The kit: one object that knows the store and hands out the primitives.
 
-No logic lives here. `StateKit` and `AsyncStateKit` differ in the faces they hand out.
+No logic lives here; its twin for asyncio is `statekit.async_kit`. A primitive's code is
+imported when it is first asked for: an app that only limits rates does not pay for tenants at every start.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from time import perf_counter
 from types import TracebackType
-from typing import Any, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
-from statekit.flags.faces import AsyncFlags, Flags
-from statekit.pools.faces import AsyncPools, Pools
-from statekit.pools.memory import TWINS as POOLS
-from statekit.ratelimit.decision import Decision
-from statekit.ratelimit.faces import AsyncRateLimiter, Pairs, RateLimiter, Workers, hitting_all
-from statekit.ratelimit.limits import LimitLike
-from statekit.ratelimit.memory import TWINS as LIMITS
-from statekit.replica.faces import AsyncReplica, Replica
-from statekit.replica.file import Directory, snapshot_directory
-from statekit.replica.memory import TWINS as REPLICA
-from statekit.sessions.cookie import STANDARD, CookiePolicy
-from statekit.sessions.faces import AsyncSessions, Sessions
-from statekit.sessions.memory import TWINS as SESSIONS
-from statekit.sessions.model import Rules
-from statekit.store.connect import carried, carried_async, connected, connected_async
+from statekit.store.connect import carried, connected
 from statekit.store.durations import Duration
 from statekit.store.hooks import Hooks
 from statekit.store.memory import AsyncMemoryTransport, MemoryTransport
 from statekit.store.op import Op, command
 from statekit.store.outage import Budget
 from statekit.store.store import AsyncStore, Clock, Store
-from statekit.tenants.faces import AsyncTenants, Tenants
-from statekit.tenants.layers import Layers, Overrides
-from statekit.tenants.settings import TenantSettings
 
-__all__ = ["AsyncStateKit", "StateKit"]
+if TYPE_CHECKING:
+    from statekit.flags.faces import Flags
+    from statekit.pools.faces import Pools
+    from statekit.ratelimit.decision import Decision
+    from statekit.ratelimit.faces import Pairs, RateLimiter, Workers
+    from statekit.ratelimit.limits import LimitLike
+    from statekit.replica.faces import Replica
+    from statekit.replica.file import Directory
+    from statekit.sessions.cookie import CookiePolicy
+    from statekit.sessions.faces import Sessions
+    from statekit.tenants.faces import Tenants
+    from statekit.tenants.layers import Overrides
+    from statekit.tenants.settings import TenantSettings
+
+__all__ = ["Kit", "StateKit"]
 
 S = TypeVar("S", Store, AsyncStore)
 T = TypeVar("T")
-M = TypeVar("M", bound=TenantSettings)
+F = TypeVar("F")
+M = TypeVar("M", bound="TenantSettings")
 
 
-def _twins() -> dict[str, Any]:
+def twins() -> dict[str, Any]:
+    """The in-memory twin of every script."""
+    from statekit.pools.memory import TWINS as POOLS
+    from statekit.ratelimit.memory import TWINS as LIMITS
+    from statekit.replica.memory import TWINS as REPLICA
+    from statekit.sessions.memory import TWINS as SESSIONS
+
     return {**LIMITS, **POOLS, **REPLICA, **SESSIONS}
 
 
-class _Kit(Generic[S]):
-    """What both kits share."""
+class Kit(Generic[S]):
+    """What the blocking and the asyncio kit share."""
 
     store: S
-    snapshot_dir: Directory = "auto"
-    """Where the last-known-good copies of flags and tenants are kept on this host: ``"auto"`` is
-    ``$XDG_STATE_HOME/statekit`` or this user's own directory among the temporary files; None: nowhere."""
     draft_copies: bool = True
+
+    def __init__(self, store: S, snapshot_dir: Directory = "auto") -> None:
+        self.store = store
+        self.snapshot_dir = snapshot_dir
+        """Where the last-known-good copies of flags and tenants are kept on this host: ``"auto"`` is
+        ``$XDG_STATE_HOME/statekit`` or this user's own directory among the temporary files; None: nowhere."""
+        self._made: dict[str, Any] = {}
 
     @classmethod
     def _over(cls, store: S, snapshot_dir: Directory = "auto") -> Self:
         kit = cls.__new__(cls)
-        kit.store = store
-        kit.snapshot_dir = snapshot_dir
+        Kit.__init__(kit, store, snapshot_dir)
         return kit
 
+    def _once(self, name: str, make: Callable[[], F]) -> F:
+        """What was made under a name; threads that ask at the same time all get the first one."""
+        found = self._made.get(name)
+        return self._made.setdefault(name, make()) if found is None else found  # type: ignore[no-any-return]
+
+    def _replicas(self) -> list[Any]:
+        return [made for name, made in tuple(self._made.items()) if name.startswith("replica:")]
+
     def _snapshots(self) -> Path | None:
+        from statekit.replica.file import snapshot_directory
+
         memory = isinstance(self.store.transport, MemoryTransport | AsyncMemoryTransport)
         return None if memory else snapshot_directory(self.snapshot_dir)
 
@@ -79,6 +98,8 @@ class _Kit(Generic[S]):
 
     def hitting_all(self, pairs: Pairs) -> Op[Decision]:
         """The operation behind `hit_all`, to share a round trip with others; see `run`."""
+        from statekit.ratelimit.faces import hitting_all
+
         return hitting_all(pairs)
 
     def describe(self) -> str:
@@ -88,7 +109,7 @@ class _Kit(Generic[S]):
     __repr__ = describe
 
 
-class StateKit(_Kit[Store]):
+class StateKit(Kit[Store]):
     """Shared state for blocking code; thread-safe, fork-safe, one a process is enough."""
 
     def __init__(
@@ -99,7 +120,7 @@ class StateKit(_Kit[Store]):
         budget: Budget = Budget(),
         clock: Clock | None = None,
     ) -> None:
-        self.store = Store(carried(client), namespace, budget=budget, clock=clock)
+        super().__init__(Store(carried(client), namespace, budget=budget, clock=clock))
 
     @classmethod
     def connect(
@@ -124,16 +145,14 @@ class StateKit(_Kit[Store]):
         ``draft_copies=False`` makes ``tenants.draft`` hand out the process's own live settings, as a dict of
         configurations in a module does: the leak between requests that the demo measures. For nothing else.
         """
-        kit = cls._over(Store(MemoryTransport(_twins()), namespace, clock=clock))
+        kit = cls._over(Store(MemoryTransport(twins()), namespace, clock=clock))
         kit.draft_copies = draft_copies
         return kit
 
-    @cached_property
-    def _replicas(self) -> dict[str, Replica]:
-        return {}
-
     def _replica(self, name: str) -> Replica:
-        return self._replicas.setdefault(name, Replica(self.store, name, self._snapshots()))
+        from statekit.replica.faces import Replica
+
+        return self._once(f"replica:{name}", lambda: Replica(self.store, name, self._snapshots()))
 
     def tenants(
         self,
@@ -151,6 +170,9 @@ class StateKit(_Kit[Store]):
         `strict`: a tenant without a document is an `UnknownTenant`. Raises `UsageError` if a field has no
         default. Registries of one name share one local copy.
         """
+        from statekit.tenants.faces import Tenants
+        from statekit.tenants.layers import Layers
+
         return Tenants(
             self._replica(f"tenants:{name}"),
             self.hooks,
@@ -163,17 +185,24 @@ class StateKit(_Kit[Store]):
     @cached_property
     def flags(self) -> Flags:
         """Feature flags, answered from a local copy."""
-        return Flags(self._replica("flags"), self.hooks, self.store.clock)
+        from statekit.flags.faces import Flags
+
+        return self._once("flags", lambda: Flags(self._replica("flags"), self.hooks, self.store.clock))
 
     @cached_property
     def pools(self) -> Pools:
         """Clients of third parties, bounded per process and for the whole fleet."""
-        return Pools(self.store)
+        from statekit.pools.faces import Pools
 
-    def ping(self) -> float:
-        """Ask the store for a sign of life; returns the seconds it took. Raises `StoreUnavailable`."""
+        return self._once("pools", lambda: Pools(self.store))
+
+    def ping(self, budget: float | None = None) -> float:
+        """Ask the store for a sign of life, for `budget` seconds at most; returns the seconds it took.
+
+        Raises `StoreUnavailable`.
+        """
         start = perf_counter()
-        self.store.run(command("PING", read_only=True))
+        self.store.run(command("PING", read_only=True), budget)
         return perf_counter() - start
 
     def run(self, op: Op[T], budget: float | None = None) -> T:
@@ -200,6 +229,8 @@ class StateKit(_Kit[Store]):
         answer with the store down, "allow", "deny", or "local": this process's share, the limits divided by
         `workers`. `shadow`: decide and count, never refuse. Raises `UsageError` for anything malformed.
         """
+        from statekit.ratelimit.faces import RateLimiter
+
         return RateLimiter(
             self.store,
             name,
@@ -215,7 +246,7 @@ class StateKit(_Kit[Store]):
 
         One round trip. On a cluster the keys must share a slot. Raises `UsageError` for a malformed pair.
         """
-        return self.store.run(hitting_all(pairs), self.store.budget.decision)
+        return self.store.run(self.hitting_all(pairs), self.store.budget.decision)
 
     def sessions(
         self,
@@ -226,7 +257,7 @@ class StateKit(_Kit[Store]):
         grace: Duration = 10,
         max_bytes: int = 65536,
         on_outage: str = "raise",
-        cookie: CookiePolicy = STANDARD,
+        cookie: CookiePolicy | None = None,
     ) -> Sessions:
         """Sessions that end after `idle` without use, and after `absolute` whatever happens.
 
@@ -234,20 +265,24 @@ class StateKit(_Kit[Store]):
         how long a renewed session's old id still shows the view it had. `max_bytes`: the size budget of one
         session. `on_outage`: "raise" or "anonymous". Raises `UsageError` for rules that contradict each other.
         """
+        from statekit.sessions.cookie import STANDARD
+        from statekit.sessions.faces import Sessions
+        from statekit.sessions.model import Rules
+
         rules = Rules(idle, absolute, touch_after, grace, max_bytes, on_outage)
-        return Sessions(self.store, rules, cookie)
+        return Sessions(self.store, rules, cookie or STANDARD)
 
     def close(self) -> None:
         """Stop background work and close connections the kit opened itself."""
-        if "pools" in self.__dict__:
+        if "pools" in self._made:
             self.pools.close()
-        for replica in self._replicas.values():
+        for replica in self._replicas():
             replica.close()
         self.store.close()
 
     def __enter__(self) -> Self:
         self.flags.load()
-        for replica in self._replicas.values():
+        for replica in self._replicas():
             replica.load()
         return self
 
@@ -255,144 +290,3 @@ class StateKit(_Kit[Store]):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-class AsyncStateKit(_Kit[AsyncStore]):
-    """Same as `StateKit`, for asyncio."""
-
-    def __init__(
-        self,
-        client: Any,
-        namespace: str = "statekit",
-        *,
-        budget: Budget = Budget(),
-        clock: Clock | None = None,
-    ) -> None:
-        self.store = AsyncStore(carried_async(client), namespace, budget=budget, clock=clock)
-
-    @classmethod
-    def connect(
-        cls,
-        url: str | None = None,
-        namespace: str = "statekit",
-        *,
-        budget: Budget = Budget(),
-        clock: Clock | None = None,
-        snapshot_dir: Directory = "auto",
-    ) -> Self:
-        """Same as `StateKit.connect`, for asyncio."""
-        store = AsyncStore(connected_async(url, budget), namespace, budget=budget, clock=clock)
-        return cls._over(store, snapshot_dir)
-
-    @classmethod
-    def in_memory(
-        cls, namespace: str = "statekit", *, clock: Clock | None = None, draft_copies: bool = True
-    ) -> Self:
-        """Same as `StateKit.in_memory`, for asyncio."""
-        kit = cls._over(AsyncStore(AsyncMemoryTransport(_twins()), namespace, clock=clock))
-        kit.draft_copies = draft_copies
-        return kit
-
-    @cached_property
-    def _replicas(self) -> dict[str, AsyncReplica]:
-        return {}
-
-    def _replica(self, name: str) -> AsyncReplica:
-        return self._replicas.setdefault(name, AsyncReplica(self.store, name, self._snapshots()))
-
-    def tenants(
-        self,
-        settings: type[M],
-        *,
-        name: str = "tenants",
-        defaults: M | Overrides | None = None,
-        group_by: str | None = None,
-        strict: bool = False,
-    ) -> AsyncTenants[M]:
-        """Same as `StateKit.tenants`, for asyncio."""
-        return AsyncTenants(
-            self._replica(f"tenants:{name}"),
-            self.hooks,
-            Layers(settings, defaults),
-            group_by=group_by,
-            strict=strict,
-            draft_copies=self.draft_copies,
-        )
-
-    @cached_property
-    def flags(self) -> AsyncFlags:
-        """Same as `StateKit.flags`, for asyncio."""
-        return AsyncFlags(self._replica("flags"), self.hooks, self.store.clock)
-
-    @cached_property
-    def pools(self) -> AsyncPools:
-        """Same as `StateKit.pools`, for asyncio."""
-        return AsyncPools(self.store)
-
-    async def ping(self) -> float:
-        """Same as `StateKit.ping`, for asyncio."""
-        start = perf_counter()
-        await self.store.run(command("PING", read_only=True))
-        return perf_counter() - start
-
-    async def run(self, op: Op[T], budget: float | None = None) -> T:
-        """Same as `StateKit.run`, for asyncio."""
-        return await self.store.run(op, budget)
-
-    def rate_limiter(
-        self,
-        name: str,
-        *limits: LimitLike,
-        algorithm: str = "sliding-log",
-        on_outage: str = "allow",
-        shadow: bool = False,
-        workers: Workers = 1,
-    ) -> AsyncRateLimiter:
-        """Same as `StateKit.rate_limiter`, for asyncio."""
-        return AsyncRateLimiter(
-            self.store,
-            name,
-            *limits,
-            algorithm=algorithm,
-            on_outage=on_outage,
-            shadow=shadow,
-            workers=workers,
-        )
-
-    async def hit_all(self, pairs: Pairs) -> Decision:
-        """Same as `StateKit.hit_all`, for asyncio."""
-        return await self.store.run(hitting_all(pairs), self.store.budget.decision)
-
-    def sessions(
-        self,
-        idle: Duration = 7200,
-        absolute: Duration = 43200,
-        *,
-        touch_after: float = 0.25,
-        grace: Duration = 10,
-        max_bytes: int = 65536,
-        on_outage: str = "raise",
-        cookie: CookiePolicy = STANDARD,
-    ) -> AsyncSessions:
-        """Same as `StateKit.sessions`, for asyncio."""
-        rules = Rules(idle, absolute, touch_after, grace, max_bytes, on_outage)
-        return AsyncSessions(self.store, rules, cookie)
-
-    async def close(self) -> None:
-        """Same as `StateKit.close`, for asyncio."""
-        if "pools" in self.__dict__:
-            await self.pools.close()
-        for replica in self._replicas.values():
-            await replica.close()
-        await self.store.close()
-
-    async def __aenter__(self) -> Self:
-        await self.flags.load()
-        for replica in self._replicas.values():
-            await replica.load()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.close()

@@ -10,7 +10,7 @@ from typing import Any
 import fakeredis
 import pytest
 
-from statekit.kit import AsyncStateKit, StateKit
+from statekit import AsyncStateKit, StateKit
 from statekit.store.memory import AsyncMemoryTransport, MemoryTransport
 from statekit.store.outage import Budget
 from statekit.store.store import AsyncStore, Store

@@ -2,9 +2,9 @@
 
 import pytest
 
+from statekit import AsyncStateKit, StateKit
 from statekit.errors import StoreError
 from statekit.flags import Flag
-from statekit.kit import AsyncStateKit, StateKit
 from statekit.testing import Blocking
 from tests.conftest import PATIENT
 from tests.servers import wait_until

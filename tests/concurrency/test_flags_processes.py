@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import redis
 
+from statekit import AsyncStateKit, StateKit
 from statekit.flags import Flag
-from statekit.kit import AsyncStateKit, StateKit
 from statekit.replica import core
 from statekit.store.op import command
 from statekit.testing import OutageSimulator

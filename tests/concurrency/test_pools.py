@@ -18,8 +18,8 @@ from typing import Any
 
 import pytest
 
+from statekit import AsyncStateKit, StateKit
 from statekit.errors import PoolExhausted
-from statekit.kit import AsyncStateKit, StateKit
 from tests.servers import wait_until
 
 PROCESS = Path(__file__).with_name("pool_process.py")

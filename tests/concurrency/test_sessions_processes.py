@@ -9,7 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from statekit.kit import AsyncStateKit, StateKit
+from statekit import AsyncStateKit, StateKit
 from statekit.sessions import SaveOutcome
 from statekit.store.outage import Budget
 

@@ -10,8 +10,8 @@ from typing import Any
 import fakeredis
 import pytest
 
+from statekit import AsyncStateKit
 from statekit.errors import StoreTimeout, StoreUnavailable
-from statekit.kit import AsyncStateKit
 from statekit.store.op import Script, command, together
 from statekit.testing import OutageSimulator
 from tests.conftest import PATIENT

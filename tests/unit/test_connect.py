@@ -12,8 +12,8 @@ import fakeredis
 import pytest
 import redis
 
+from statekit import AsyncStateKit, StateKit
 from statekit.errors import StoreUnavailable, UsageError
-from statekit.kit import AsyncStateKit, StateKit
 from statekit.store.connect import Address, masked
 from statekit.store.op import Call, Script, command, together
 from statekit.testing import Blocking, recorded
@@ -140,20 +140,23 @@ def test_a_client_of_the_other_colour_is_refused() -> None:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports nobody uses, whose cluster bus (10000 above) fits too."""
-    taken = [socket.socket() for _ in range(count)]
-    try:
-        for one in taken:
-            wait_until(lambda one=one: _bound(one))
-        return [one.getsockname()[1] for one in taken]
-    finally:
-        for one in taken:
-            one.close()
+    """Ports nobody uses, whose cluster bus (10000 above) is free too and below what clients are given."""
+    found: list[int] = []
+    while len(found) < count:
+        port = 11_000 + time.time_ns() // 1000 % 11_000
+        if port not in found and _free(port) and _free(port + 10_000):
+            found.append(port)
+    return found
 
 
-def _bound(one: socket.socket) -> bool:
+def _free(port: int) -> bool:
+    with socket.socket() as one:
+        return _binds(one, port)
+
+
+def _binds(one: socket.socket, port: int) -> bool:
     try:
-        one.bind(("127.0.0.1", 20000 + time.time_ns() // 1000 % 10000))
+        one.bind(("127.0.0.1", port))
     except OSError:
         return False
     return True

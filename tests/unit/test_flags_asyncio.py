@@ -2,8 +2,8 @@
 
 import asyncio
 
+from statekit import AsyncStateKit, StateKit
 from statekit.flags import Flag
-from statekit.kit import AsyncStateKit, StateKit
 from tests.conftest import PATIENT
 
 

@@ -10,7 +10,7 @@ import time
 import traceback
 from collections.abc import Callable
 
-from statekit.kit import AsyncStateKit, StateKit
+from statekit import AsyncStateKit, StateKit
 from statekit.store.fork import on_fork
 from statekit.store.op import command
 from statekit.store.pulse import Pulse

@@ -4,8 +4,8 @@ import itertools
 
 import pytest
 
+from statekit import AsyncStateKit, StateKit
 from statekit.errors import StoreUnavailable
-from statekit.kit import AsyncStateKit, StateKit
 from statekit.store import push
 from statekit.store.push import Push, Watch, pauses
 from tests.servers import wait_until

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from statekit import AsyncStateKit, StateKit
 from statekit.errors import SessionError, StoreFull, StoreUnavailable, UsageError
-from statekit.kit import AsyncStateKit, StateKit
 from statekit.sessions import Rules, SaveOutcome, Session
 from statekit.store.hooks import Degraded
 from statekit.testing import recorded, store_down

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from statekit import AsyncStateKit, StateKit
 from statekit.errors import (
     StoreError,
     StoreFull,
@@ -16,7 +17,6 @@ from statekit.errors import (
     StoreUnavailable,
     UsageError,
 )
-from statekit.kit import AsyncStateKit, StateKit
 from statekit.store.hooks import RoundTrip
 from statekit.store.op import Call, Op, Script, command, together
 from statekit.store.outage import FAILURES, LONGEST, SHORTEST, Breaker, Budget

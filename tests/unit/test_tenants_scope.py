@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from statekit import AsyncStateKit, StateKit
 from statekit.errors import (
     OutsideScope,
     SettingsFrozen,
@@ -23,7 +24,6 @@ from statekit.errors import (
     UsageError,
     VersionConflict,
 )
-from statekit.kit import AsyncStateKit, StateKit
 from statekit.store.hooks import Hooks
 from statekit.tenants import TenantSettings
 from statekit.tenants.layers import Layers

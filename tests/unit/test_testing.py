@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from statekit import AsyncStateKit, StateKit
 from statekit.errors import StoreTimeout, StoreUnavailable
-from statekit.kit import AsyncStateKit, StateKit
 from statekit.store.op import command
 from statekit.store.outage import Budget
 from statekit.testing import Blocking, FrozenClock, OutageSimulator, recorded, store_down
