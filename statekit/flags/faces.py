@@ -134,10 +134,12 @@ class AsyncFlags(LocalFlags[AsyncReplica]):
 
     async def history(self, name: str | None = None, limit: int = 100) -> tuple[FlagRevision, ...]:
         """Same as `Flags.history`, for asyncio."""
+        await self._replica.load()
         return tuple(revision(entry) for entry in await self._replica.history(name, limit))
 
     async def workers(self) -> tuple[Worker, ...]:
         """Same as `Flags.workers`, for asyncio."""
+        await self._replica.load()
         return await self._replica.workers()
 
     async def restore(self) -> bool:

@@ -145,6 +145,13 @@ def _replaced(snapshot: Snapshot, epoch: str, version: int, pairs: Sequence[byte
 
 
 def document(stored: bytes) -> Document:
-    """Read a document as the store keeps it: ``<version>:<JSON text>``."""
-    version, _, text = stored.decode().partition(":")
-    return Document(int(version), text)
+    """Read a document as the store keeps it: ``<version>:<JSON text>``.
+
+    What another program left there becomes a document that validates nowhere: one bad field must not keep the
+    others from being read, and whoever made something of the earlier one keeps that.
+    """
+    text = stored.decode("utf-8", "replace")
+    version, colon, rest = text.partition(":")
+    if not colon or not (version.isascii() and version.isdecimal()):
+        return Document(0, text)
+    return Document(int(version), rest)

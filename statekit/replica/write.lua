@@ -38,13 +38,9 @@ if not epoch and fresh == '' then
   return {'empty'}
 end
 
--- What is there now: "<version>:<JSON text>".
-local stored = redis.call('HGET', docs, name)
-local had, before = '0', 'null'
-if stored then
-  local colon = string.find(stored, ':', 1, true)
-  had, before = string.sub(stored, 1, colon - 1), string.sub(stored, colon + 1)
-end
+-- What is there now: "<version>:<JSON text>". What is not that, another program left: it may be written over.
+local had, before = string.match(redis.call('HGET', docs, name) or '', '^(%d+):(.*)$')
+had, before = had or '0', before or 'null'
 if expected ~= '' and expected ~= had then
   return {'conflict', had}
 end
