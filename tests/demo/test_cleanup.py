@@ -29,8 +29,8 @@ def test_told_to_stop(number):
         assert run.gone() == []
 
 
-def test_killed_outright():
-    with running(*SERVE) as run:
+def test_killed_outright(tmp_path):
+    with running(*SERVE, TMPDIR=str(tmp_path)) as run:  # who is killed cannot tidy up its logs
         run.ready()
         run.process.kill()
         assert run.gone() == []
