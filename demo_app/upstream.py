@@ -41,7 +41,7 @@ class Upstream:
                 self.calls += 1
                 await asyncio.sleep(self.delay)
                 await _answer(writer, {"paid": True, "call": self.calls})
-        except ConnectionError:
+        except (ConnectionError, asyncio.CancelledError):  # the peer has gone, or we are
             pass
         finally:
             self.connections -= counted
