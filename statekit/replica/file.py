@@ -17,6 +17,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TypeAlias
 
+from statekit.errors import UsageError
 from statekit.replica.protocol import EMPTY, Document, Snapshot, dumped
 
 __all__ = ["Directory", "LastKnownGood", "default_directory", "snapshot_directory"]
@@ -40,6 +41,8 @@ def snapshot_directory(given: Directory) -> Path | None:
     """What ``snapshot_dir`` means: ``"auto"`` is the default directory, None is no file."""
     if given is None:
         return None
+    if not isinstance(given, str | os.PathLike) or "\0" in os.fspath(given):
+        raise UsageError(f'snapshot_dir={given!r}: give a folder, "auto", or None for no file')
     return default_directory() if given == "auto" else Path(given)
 
 

@@ -34,6 +34,7 @@ from statekit.store.cluster import AsyncClusterTransport, ClusterTransport
 from statekit.store.coalescing import AsyncRedisTransport
 from statekit.store.drive import RedisTransport
 from statekit.store.embedded import Embedded
+from statekit.store.outage import checked_budget
 
 if TYPE_CHECKING:
     from statekit.store.outage import Budget
@@ -151,6 +152,7 @@ def _silent() -> dict[str, Any]:
 
 
 def _common(address: Address, budget: Budget, retry: Any) -> dict[str, Any]:
+    checked_budget(budget)
     return {
         "protocol": 2,
         "socket_timeout": budget.operation,

@@ -13,7 +13,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-__all__ = ["Breaker", "Budget"]
+from statekit.errors import UsageError
+from statekit.store.durations import seconds
+
+__all__ = ["Breaker", "Budget", "checked_budget"]
 
 FAILURES = 5
 SHORTEST = 0.05
@@ -23,13 +26,27 @@ LONGEST = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """How long one round trip may take, in seconds, before the answer for an outage is given."""
+    """How long one round trip may take, in seconds, before the answer for an outage is given.
+
+    Raises `UsageError` for what is no duration above zero.
+    """
 
     decision: float = 0.25
     """Answers on a request's critical path that have a declared substitute: limits."""
     operation: float = 2.0
     """Everything else: sessions, writes of flags and tenants, leases."""
     connect: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name in ("decision", "operation", "connect"):
+            object.__setattr__(self, name, seconds(getattr(self, name), name))
+
+
+def checked_budget(given: Budget) -> Budget:
+    """Return a budget, or raise `UsageError` for what is none."""
+    if not isinstance(given, Budget):
+        raise UsageError(f"budget={given!r}: give a Budget(decision=…, operation=…, connect=…), in seconds")
+    return given
 
 
 class Breaker:

@@ -14,13 +14,13 @@ from dataclasses import dataclass, replace
 from time import monotonic
 from typing import Any, Protocol, TypeVar
 
-from statekit.errors import StoreError, StoreRejected, StoreTimeout, StoreUnavailable
+from statekit.errors import StoreError, StoreRejected, StoreTimeout, StoreUnavailable, UsageError
 from statekit.store.drive import adrive, drive
 from statekit.store.fork import on_fork
 from statekit.store.hooks import Hooks, RoundTrip
 from statekit.store.keys import Keys
 from statekit.store.op import Call, Op, Reply, Round
-from statekit.store.outage import Breaker, Budget
+from statekit.store.outage import Breaker, Budget, checked_budget
 from statekit.store.pulse import AsyncPulse, Pulse
 from statekit.store.push import AsyncPush, Push
 
@@ -57,8 +57,10 @@ class _Governed:
     """What both stores share: names, budgets, hooks, and the rules around each round."""
 
     def __init__(self, namespace: str, budget: Budget, clock: Clock | None) -> None:
+        if clock is not None and not callable(clock):
+            raise UsageError(f"clock={clock!r} cannot be called: give a function that returns microseconds")
         self.keys = Keys(namespace)
-        self.budget = budget
+        self.budget = checked_budget(budget)
         self.hooks = Hooks()
         self.breaker = Breaker(jitter=lambda: random.uniform(0.8, 1.2))  # noqa: S311 - spreads probes
         self.clock = clock

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from statekit import Flag, StateKit, TenantSettings
+from statekit import Budget, Flag, StateKit, TenantSettings
 from statekit.errors import StatekitError, StoreReadOnly, UsageError
+from statekit.replica.file import snapshot_directory
 from statekit.store.drive import rejected
 
 
@@ -47,6 +48,11 @@ BAD: dict[str, tuple[Callable[[StateKit], Any], str]] = {
     "strict": (lambda kit: kit.tenants(Settings, strict="x"), "strict='x'"),
     "path": (lambda kit: kit.tenants(Settings).explain("a", None), "path=None"),
     "open": (lambda kit: kit.pools.register("a", open=5), "open=5"),
+    "budget": (lambda _: Budget(decision=-1), "decision=-1"),
+    "budget of text": (lambda _: Budget(operation="x"), "operation='x'"),
+    "no budget": (lambda _: StateKit.connect("redis://h", budget=5), "budget=5"),
+    "clock": (lambda _: StateKit.in_memory(clock=5), "clock=5"),
+    "snapshot_dir": (lambda _: snapshot_directory(5), "snapshot_dir=5"),
     "ping": (lambda kit: kit.pools.register("a", open=object, ping=5), "ping=5"),
 }
 
