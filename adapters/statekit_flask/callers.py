@@ -63,7 +63,7 @@ def caller(spec: Caller | str) -> Caller:
     """Read what ``key=`` may say: a function, ``"ip"``, ``"user"`` or ``"header:X-API-Key"``."""
     if callable(spec):
         return spec
-    kind, _, name = spec.partition(":")
+    kind, _, name = spec.partition(":") if isinstance(spec, str) else ("", "", "")
     match kind:
         case "ip" if not name:
             return by_ip

@@ -102,7 +102,12 @@ class StatekitFlask:
         """Wire an app. Opens no connection and starts no thread: an app made before a fork is fine."""
         if "statekit" in app.extensions:
             raise UsageError(f"statekit is already wired to the app {app.name!r}: call init_app once")
-        self._latest = Wired(app, kit or self._given_kit or _connected(app), self._options)
+        chosen = kit or self._given_kit or _connected(app)
+        if not isinstance(chosen, StateKit):
+            raise UsageError(
+                f"kit={chosen!r} is {type(chosen).__name__}: Flask needs a StateKit, the blocking one"
+            )
+        self._latest = Wired(app, chosen, self._options)
         app.extensions["statekit"] = self._latest
 
     # -- limits ------------------------------------------------------------------------------------------
@@ -220,9 +225,11 @@ def _connected(app: Flask) -> StateKit:
 
 
 def _default_rules(limits: Sequence[str | Limit | RateLimiter], who: Caller) -> tuple[Rule, ...]:
-    if isinstance(limits, str):
-        raise UsageError(f"default_limits={limits!r}: give a list, [{limits!r}]")
-    return (Rule("default", tuple(limits), who),) if limits else ()
+    if not limits:
+        return ()
+    if isinstance(limits, str) or not isinstance(limits, Iterable):
+        raise UsageError(f"default_limits={limits!r}: give a list, such as ['1000/hour']")
+    return (Rule("default", tuple(limits), who),)
 
 
 def _deciding(view: Any, rule: Rule) -> Any:

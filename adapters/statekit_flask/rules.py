@@ -58,6 +58,8 @@ class Rule:
     def __post_init__(self) -> None:
         if not self.specs:
             raise UsageError('a limit needs at least one rate, for example limit("5/minute")')
+        fixed = [spec for spec in self.specs if not isinstance(spec, RateLimiter) and not callable(spec)]
+        _trial().rate_limiter(self.name, *(fixed or ("1/second",)), **self.options)
 
     def applies(self, method: str) -> bool:
         """Whether a request with this method is counted."""
@@ -76,6 +78,12 @@ class Rule:
                 yield spec, key, price
         if own:
             yield build(self, tuple(_rates(own))), key, price
+
+
+@lru_cache(maxsize=1)
+def _trial() -> StateKit:
+    """A kit to make limiters on that are thrown away: what is malformed is told where it is written."""
+    return StateKit.in_memory()
 
 
 def _rates(specs: Sequence[Any]) -> Iterator[str | Limit]:
