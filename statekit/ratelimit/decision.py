@@ -68,6 +68,11 @@ class Decision:
     def __bool__(self) -> bool:
         return self.allowed
 
+    def __repr__(self) -> str:
+        told = ("allowed", "remaining", "retry_after", "reset_after", "violated", "degraded")
+        said = ", ".join(f"{name}={getattr(self, name)!r}" for name in told)
+        return f"<Decision {self.limiter!r} {self.limit}: {said}>"
+
     @property
     def limits(self) -> tuple[LimitState, ...]:
         """Where each limit stands, in the order given."""

@@ -79,3 +79,12 @@ def test_too_few_replicas_make_a_store_read_only() -> None:
 
     error = rejected(ResponseError("NOREPLICAS Not enough good replicas to write."))
     assert isinstance(error, StoreReadOnly)
+
+
+def test_a_decision_prints_what_was_decided_and_not_how_it_travels() -> None:
+    limiter = StateKit.in_memory().rate_limiter("login", "1/minute")
+    limiter.hit("k")
+    said = repr(limiter.hit("k"))
+    assert said.startswith("<Decision 'login' 1/minute: allowed=False, remaining=0, retry_after=")
+    assert "terms" not in said
+    assert len(said) < 300
