@@ -8,6 +8,7 @@ Rule 4: commands are packed before a connection is taken, so that what cannot be
 
 from __future__ import annotations
 
+import re
 import threading
 from time import monotonic
 from types import TracebackType
@@ -112,12 +113,14 @@ def _decimal(number: int) -> bytes:
     return b"%d" % number
 
 
+_WRAPPING = re.compile(r"\AError running script \(call to f_\w+\): @user_script: ?\d+: ")
+"""What Redis 6.2 writes in front of an error inside a script; later servers begin with the error's own word."""
 _REFUSING = ("READONLY", "MISCONF", "NOREPLICAS")
 
 
 def rejected(error: theirs.ResponseError) -> StoreRejected:
     """Translate what a server answered; the prefix of the text tells, on every version, also inside scripts."""
-    text = str(error)
+    text = _WRAPPING.sub("", str(error))
     if isinstance(error, theirs.NoScriptError) or "NOSCRIPT" in text[:80]:
         return StoreRejected("NOSCRIPT: the server has forgotten the script")
     if isinstance(error, theirs.AskError):  # MOVED is a kind of it; redis-py cuts the word off

@@ -20,9 +20,9 @@ from hashlib import sha1
 from importlib.resources import files
 from typing import Any, TypeAlias, TypeVar, TypeVarTuple, overload
 
-from statekit.errors import StoreError
+from statekit.errors import StoreError, UsageError
 
-__all__ = ["Arg", "Call", "Op", "Reply", "Round", "Script", "ask", "command", "together"]
+__all__ = ["Arg", "Call", "Op", "Reply", "Round", "Script", "ask", "command", "started", "together"]
 
 T = TypeVar("T")
 T1 = TypeVar("T1")
@@ -91,6 +91,15 @@ def ask(call: Call) -> Op[Reply]:
     return reply
 
 
+def started(op: Op[T1]) -> Op[T1]:
+    """Return an operation that is about to be run; raises `UsageError` for what is none, or has been run."""
+    if not isinstance(op, Generator):
+        raise UsageError(f"{op!r} is no operation: give what a gerund returns, such as limiter.hitting(key)")
+    if getattr(op, "gi_frame", op) is None:
+        raise UsageError("this operation has been run already: make a new one for each run")
+    return op
+
+
 @overload
 def together(op: Op[T1], /) -> Op[tuple[T1]]: ...
 @overload
@@ -105,7 +114,7 @@ def together(*ops: Op[Any]) -> Op[tuple[Any, ...]]:
     Returns their results in order. An operation that fails does not stop the others: all run to their end,
     then the first failure is raised. The round trips are those of the longest operation, not the sum.
     """
-    steps = [_Step(op) for op in ops]
+    steps = [_Step(started(op)) for op in ops]
     while any(step.round for step in steps):
         try:
             replies = yield tuple(call for step in steps for call in step.round)

@@ -19,7 +19,7 @@ from statekit.store.drive import adrive, drive
 from statekit.store.fork import on_fork
 from statekit.store.hooks import Hooks, RoundTrip
 from statekit.store.keys import Keys
-from statekit.store.op import Call, Op, Reply, Round
+from statekit.store.op import Call, Op, Reply, Round, started
 from statekit.store.outage import Breaker, Budget, checked_budget
 from statekit.store.pulse import AsyncPulse, Pulse
 from statekit.store.push import AsyncPush, Push
@@ -78,7 +78,7 @@ class _Governed:
     def governed(self, op: Op[T]) -> Generator[Round, Sequence[Reply], T]:
         """Wrap an operation: each of its rounds obeys the breaker, is completed, and is reported."""
         try:
-            calls = next(op)
+            calls = next(started(op))
             while True:
                 try:
                     replies = yield from self._round(calls)

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from redis.exceptions import ResponseError
 
-from statekit import Budget, Flag, StateKit, TenantSettings
+from statekit import Budget, Flag, StateKit, TenantSettings, together
 from statekit.errors import StatekitError, StoreReadOnly, UsageError
 from statekit.replica.file import snapshot_directory
 from statekit.store.drive import rejected
@@ -53,6 +54,8 @@ BAD: dict[str, tuple[Callable[[StateKit], Any], str]] = {
     "no budget": (lambda _: StateKit.connect("redis://h", budget=5), "budget=5"),
     "clock": (lambda _: StateKit.in_memory(clock=5), "clock=5"),
     "snapshot_dir": (lambda _: snapshot_directory(5), "snapshot_dir=5"),
+    "run": (lambda kit: kit.run(5), "5 is no operation"),
+    "run of a face": (lambda kit: kit.run(together(kit.rate_limiter("a", "1/minute"))), "no operation"),
     "ping": (lambda kit: kit.pools.register("a", open=object, ping=5), "ping=5"),
 }
 
@@ -75,8 +78,6 @@ def test_a_message_about_a_session_does_not_show_the_credential_given_instead() 
 
 
 def test_too_few_replicas_make_a_store_read_only() -> None:
-    from redis.exceptions import ResponseError
-
     error = rejected(ResponseError("NOREPLICAS Not enough good replicas to write."))
     assert isinstance(error, StoreReadOnly)
 
@@ -88,3 +89,18 @@ def test_a_decision_prints_what_was_decided_and_not_how_it_travels() -> None:
     assert said.startswith("<Decision 'login' 1/minute: allowed=False, remaining=0, retry_after=")
     assert "terms" not in said
     assert len(said) < 300
+
+
+def test_an_operation_runs_once_and_says_so_instead_of_answering_none() -> None:
+    kit = StateKit.in_memory()
+    op = kit.rate_limiter("a", "1/minute").hitting("k")
+    assert kit.run(op).allowed
+    with pytest.raises(UsageError, match="run already"):
+        kit.run(op)
+    with pytest.raises(UsageError, match="run already"):
+        kit.run(together(op))
+
+
+def test_an_error_inside_a_script_reads_the_same_from_every_server() -> None:
+    wrapped = "Error running script (call to f_1e71): @user_script:45: WRONGTYPE Operation against a key"
+    assert str(rejected(ResponseError(wrapped))).startswith("WRONGTYPE")
