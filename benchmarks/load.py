@@ -46,6 +46,7 @@ class Run:
 
     balancer: Balancer
     hammer_seconds: float
+    hammer_again: float = float("inf")
     seen: list[Sighting] = field(default_factory=list)
     began: float = field(default_factory=time.monotonic)
     flag_due: float = 0.0
@@ -65,6 +66,7 @@ def options(parser: Any) -> None:
     parser.add_argument("--progress", default="", help="file to keep up to date with how far the run is")
     parser.add_argument("--sticky", action="store_true", help="each client stays with the pod it first met")
     parser.add_argument("--hammer-seconds", type=float, default=20, help="how long one API key is hammered")
+    parser.add_argument("--hammer-again", type=float, default=float("inf"), help="when it is hammered again")
     parser.add_argument(
         "--third-party", default="", help="URL of the third party's /stats, if it counts connections"
     )
@@ -74,7 +76,8 @@ def options(parser: Any) -> None:
 def begin(environment: Environment, **_: Any) -> None:
     global RUN  # noqa: PLW0603 - locust makes the users; they find their run here
     given = environment.parsed_options
-    RUN = Run(Balancer((environment.host or "").split(","), sticky=given.sticky), given.hammer_seconds)
+    balancer = Balancer((environment.host or "").split(","), sticky=given.sticky)
+    RUN = Run(balancer, given.hammer_seconds, given.hammer_again)
     RUN.balancer.watch()
     gc.collect()
     gc.freeze()  # a collection of what locust imported would show as latency that no pod caused
@@ -228,7 +231,8 @@ class Hammer(Visitor):
     fixed_count = 3
 
     def wait_time(self) -> float:
-        hammering = time.monotonic() - RUN.began < RUN.hammer_seconds
+        elapsed = time.monotonic() - RUN.began
+        hammering = elapsed < RUN.hammer_seconds or elapsed >= RUN.hammer_again
         return self.fixed_count * RUN.hammer_seconds / HAMMER_CALLS if hammering else 3.0
 
     @task

@@ -77,7 +77,10 @@ def _variant(
     progress.start_task(bar)
     plan = Plan(state, store=store, namespace=f"demo-{os.urandom(4).hex()}")
     outcome = trial(
-        plan, course, folder / state, lambda step, done: progress.update(bar, completed=done, step=step)
+        plan,
+        course.of(state),
+        folder / state,
+        lambda step, done: progress.update(bar, completed=done, step=step),
     )
     progress.update(bar, completed=1.0, step=f"{len(outcome.sightings):,} requests")
     return outcome

@@ -8,12 +8,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import benchmarks
-from benchmarks.figures import Span, figures
+from benchmarks.figures import WINDOW, Span, figures
 from benchmarks.sightings import Sighting, load
 from demo_app.children import ChildFailed, Children
 from demo_app.pods import Fleet, Plan, until
@@ -35,9 +35,16 @@ class Course:
     restart: float
     """When the first pod is replaced; after the hammer, for a restart forgets what memory had counted."""
     users: int = 45
+    slide: float = 0.0
+    """How much longer shared state is driven: its key is hammered again while the first calls leave the window."""
+
+    def of(self, state: State) -> Course:
+        """The course of one variant."""
+        longer = self.slide if state == State.SHARED else 0.0
+        return replace(self, seconds=self.seconds + longer, slide=longer)
 
 
-FULL = Course(seconds=46, hammer=18, restart=19)
+FULL = Course(seconds=46, hammer=18, restart=19, slide=24)
 QUICK = Course(seconds=18, hammer=7, restart=7.5)
 
 
@@ -104,6 +111,8 @@ class _Load:
         command += ["--run-time", f"{course.seconds:g}s", "--stop-timeout", "6", "--exit-code-on-error", "0"]
         command += ["--sightings", str(self._records), "--progress", str(self._progress)]
         command += ["--hammer-seconds", f"{course.hammer:g}", "--third-party", fleet.third_party]
+        if course.slide:
+            command += ["--hammer-again", f"{WINDOW - 2:g}"]
         return [*command, "--sticky"] if plan.state == State.STICKY else command
 
     @property
