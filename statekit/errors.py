@@ -119,7 +119,9 @@ class PoolExhausted(StatekitError, TimeoutError):
     fault = Fault.CALLER
     http_status = 503
 
-    def __init__(self, message: str, *, pool: str = "", bound: str = "", holders: tuple[object, ...] = ()) -> None:
+    def __init__(
+        self, message: str, *, pool: str = "", bound: str = "", holders: tuple[object, ...] = ()
+    ) -> None:
         super().__init__(message)
         self.pool = pool
         self.bound = bound
