@@ -205,6 +205,8 @@ def write(
     """
     fresh, lifetime, now = draw
     _signature(*who)
+    if expected is not None and (isinstance(expected, bool) or not isinstance(expected, int) or expected < 0):
+        raise UsageError(f"if_version={expected!r}: give the version you read (0: there is none), or None")
     signed = dumped({"name": name, "by": who[0], "reason": who[1]})[1:-1]
     keys = (at.meta, at.docs, at.log, at.workers)
     first = "" if shown.knows() else fresh

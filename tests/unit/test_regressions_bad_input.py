@@ -35,6 +35,7 @@ BAD: dict[str, tuple[Callable[[StateKit], Any], str]] = {
     "history of a number": (lambda kit: kit.flags.history(5), "name=5"),
     "history limit": (lambda kit: kit.flags.history(limit="x"), "limit='x'"),
     "undo": (lambda kit: kit.flags.undo("x"), "version='x'"),
+    "if_version": (lambda kit: kit.flags.set("a", Flag(), if_version="1"), "if_version='1'"),
     "override": (lambda kit: kit.flags.override(None).__enter__(), r"override\(None\)"),
     "override of a number": (lambda kit: kit.flags.override({5: True}).__enter__(), "name=5"),
     "on_change": (lambda kit: kit.flags.on_change(None), r"on_change\(None\)"),
