@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from importlib.resources import files
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -19,13 +20,14 @@ SERVICES = COMPOSE["services"]
 PODS = [name for name in SERVICES if name.startswith("pod-")]
 
 
-def test_it_is_valid_compose():
-    jsonschema.validate(COMPOSE, json.loads(Path(__file__).with_name("compose.schema.json").read_text()))
+def test_it_is_valid_by_the_compose_specification():
+    schema = files("check_jsonschema.builtin_schemas.vendor").joinpath("compose-spec.json")
+    jsonschema.validate(COMPOSE, json.loads(schema.read_text(encoding="utf-8")))
 
 
 def test_it_runs_what_the_demo_is_made_of():
     assert PODS == ["pod-1", "pod-2", "pod-3"]
-    assert {"valkey", "nginx", "load", "third-party"} == set(SERVICES) - set(PODS)
+    assert {"valkey", "nginx", "locust", "third-party"} == set(SERVICES) - set(PODS)
 
 
 @pytest.mark.parametrize("pod", PODS)
@@ -66,7 +68,7 @@ def test_nginx_spreads_over_all_pods_without_stickiness():
 
 
 def test_the_load_takes_the_options_given():
-    command = SERVICES["load"]["command"]
+    command = SERVICES["locust"]["command"]
     options = {word for word in command if word.startswith("--")}
     scenario = (ROOT / command[command.index("-f") + 1]).read_text()
     own = set(re.findall(r"\"(--[a-z-]+)\"", scenario))
