@@ -50,7 +50,7 @@ def test_readme_sends_what_it_says(source, valkey_url):
         if hasattr(event, "commands") and threading.get_ident() == here:
             sent.append(", ".join(event.commands))
 
-    names: dict[str, object] = {"url": valkey_url}
+    names: dict[str, object] = {"url": valkey_url, "__name__": __name__}
     lines = source.splitlines()
     wrong = []
     for statement in ast.parse(source).body:
