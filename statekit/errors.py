@@ -110,7 +110,7 @@ class SessionTooLarge(SessionError, UsageError):
 
 
 class UnknownFlag(UsageError, LookupError):
-    """A flag nobody has set or declared was asked for without a default."""
+    """A flag nobody has set was to be changed or deleted; nothing was written."""
 
 
 class PoolExhausted(StatekitError, TimeoutError):

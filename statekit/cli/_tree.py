@@ -39,7 +39,10 @@ class _Lazy(TyperGroup):
             return super().invoke(ctx)
         except StatekitError as error:
             sys.stderr.write(f"statekit: {error}\n")
-            raise typer.Exit(2 if isinstance(error, UsageError) else 1) from error
+            wrong_use = isinstance(error, UsageError) and not isinstance(
+                error, LookupError
+            )  # not there: a finding
+            raise typer.Exit(2 if wrong_use else 1) from error
 
 
 def tree() -> Any:

@@ -21,7 +21,7 @@ from statekit.cli._common import (
     print_json,
     signature,
 )
-from statekit.errors import UsageError
+from statekit.errors import UnknownFlag, UsageError
 from statekit.flags.core import Flag
 from statekit.kit import StateKit
 
@@ -214,7 +214,7 @@ def _existing(kit: StateKit, name: str) -> Flag:
     if flag is None:
         near = kit.flags.explain(name).suggestion
         cure = f"did you mean {near!r}?" if near else "create it with `statekit flags set`"
-        raise UsageError(f"there is no flag {name!r}: {cure}")
+        raise UnknownFlag(f"there is no flag {name!r}: {cure}")
     return flag
 
 

@@ -56,8 +56,12 @@ class Flags(LocalFlags[Replica]):
         if_version: int | None = None,
         wait: Duration | None = None,
     ) -> Convergence:
-        """Remove a flag; callers get their defaults from then on. The history keeps it, `undo` brings it back."""
-        return self._replica.write(name, None, by=by, reason=reason, if_version=if_version, wait=wait)
+        """Remove a flag; callers get their defaults from then on. The history keeps it, `undo` brings it back.
+
+        Raises `UnknownFlag` if there is no such flag, `VersionConflict`, `StoreError`.
+        """
+        with self._existing(name):
+            return self._replica.write(name, None, by=by, reason=reason, if_version=if_version, wait=wait)
 
     def undo(
         self, version: int, *, by: str = "", reason: str = "", wait: Duration | None = None
@@ -124,7 +128,10 @@ class AsyncFlags(LocalFlags[AsyncReplica]):
         wait: Duration | None = None,
     ) -> Convergence:
         """Same as `Flags.delete`, for asyncio."""
-        return await self._replica.write(name, None, by=by, reason=reason, if_version=if_version, wait=wait)
+        with self._existing(name):
+            return await self._replica.write(
+                name, None, by=by, reason=reason, if_version=if_version, wait=wait
+            )
 
     async def undo(
         self, version: int, *, by: str = "", reason: str = "", wait: Duration | None = None

@@ -12,7 +12,7 @@ from copy import deepcopy
 from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 
-from statekit.errors import DocumentInvalid, UsageError
+from statekit.errors import DocumentInvalid, UnknownFlag, UsageError
 from statekit.flags.buckets import bucket
 from statekit.flags.compiled import Decide, Outcome, Reason, compiled, override_outcome
 from statekit.flags.core import Flag, Kind
@@ -25,6 +25,7 @@ from statekit.flags.explain import (
     FlagUnknown,
 )
 from statekit.replica import AsyncReplica, Change, Entry, Replica, Written
+from statekit.replica.core import Absent
 from statekit.replica.protocol import dumped
 from statekit.store.hooks import Hooks
 from statekit.store.op import Op
@@ -217,6 +218,16 @@ class LocalFlags(Generic[R]):
             return deepcopy(value)
         self._tell(("mismatch", name), lambda: FlagMismatch(name, value, default))
         return default
+
+    @contextlib.contextmanager
+    def _existing(self, name: str) -> Iterator[None]:
+        """Say of a flag that cannot be deleted because it is not there what may have been meant."""
+        try:
+            yield
+        except Absent:
+            near = self._similar(name)
+            cure = f"did you mean {near!r}?" if near else "flags.names() lists those there are"
+            raise UnknownFlag(f"there is no flag {name!r:.80}: {cure}; nothing was written") from None
 
     def _similar(self, name: str) -> str | None:
         return next(iter(difflib.get_close_matches(name, self._flags, 1)), None)

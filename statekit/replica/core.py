@@ -32,6 +32,7 @@ from statekit.store.keys import Keys, encoded
 from statekit.store.op import Op, Script, command
 
 __all__ = [
+    "Absent",
     "Address",
     "Change",
     "Convergence",
@@ -64,6 +65,10 @@ LARGEST = 256 * 1024
 """Bytes of one document's JSON."""
 
 Now = int | str
+
+
+class Absent(UsageError, LookupError):
+    """A document there is not was to be deleted; nothing was written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +206,8 @@ def write(
     """Store a document (None: delete it) as `who` = (by, reason); `draw` = (fresh epoch, lifetime ms, now).
 
     If the store has lost the data set `shown` came from, that is put back first, under the fresh epoch: a
-    write after a flush must not take all other documents away from readers that still show them.
+    write after a flush must not take all other documents away from readers that still show them. Raises
+    `VersionConflict`, or `Absent` if there is nothing to delete.
     """
     fresh, lifetime, now = draw
     _signature(*who)
@@ -222,6 +228,8 @@ def write(
             f"{name!r} is at version {int(reply[1])}, not {expected}: somebody wrote in between; "
             "read it again and decide anew"
         )
+    if reply[0] == b"absent":
+        raise Absent(f"there is no {name!r:.80} to delete: nothing was written")
     return Written(name, text, reply[1].decode(), int(reply[2]), moment(int(reply[3])), int(reply[4]))
 
 

@@ -107,8 +107,8 @@ class Replica(LocalCopy[Store]):
     ) -> Convergence:
         """Write a document (None deletes it), and wait up to `wait` seconds until all live readers show it.
 
-        Raises `VersionConflict` if `if_version` is given and is not the document's version, `StoreError` if
-        the store did not take the write.
+        Raises `VersionConflict` if `if_version` is given and is not the document's version, `Absent` if there is
+        none to delete, `StoreError` if the store did not take the write.
         """
         self.load()
         return self._spread(self.writing(name, text, by=by, reason=reason, if_version=if_version), wait)

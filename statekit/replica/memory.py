@@ -69,6 +69,8 @@ def _write(data: Data, keys: Sequence[str], args: Sequence[Arg]) -> Reply:
     had, _, before = documents.get(_bytes(name), b"0:null").decode().partition(":")
     if expected not in ("", int(had)):
         return [b"conflict", had.encode()]
+    if not text and _bytes(name) not in documents:
+        return [b"absent"]
     known = known or {"epoch": _text(fresh), "version": 0}
     known = {**known, "version": known["version"] + 1}
     if text:

@@ -16,6 +16,7 @@
 --
 -- Returns {'written', epoch, version, at in microseconds, live readers}
 --         {'conflict', version of the document}
+--         {'absent'}  there is no document to delete; nothing written
 --         {'empty'}
 --
 -- Configuration must not expire: meta, docs and log carry no TTL, and are PERSISTed in case something gave
@@ -39,10 +40,14 @@ if not epoch and fresh == '' then
 end
 
 -- What is there now: "<version>:<JSON text>". What is not that, another program left: it may be written over.
-local had, before = string.match(redis.call('HGET', docs, name) or '', '^(%d+):(.*)$')
+local there = redis.call('HGET', docs, name)
+local had, before = string.match(there or '', '^(%d+):(.*)$')
 had, before = had or '0', before or 'null'
 if expected ~= '' and expected ~= had then
   return {'conflict', had}
+end
+if text == '' and not there then
+  return {'absent'}
 end
 
 if not epoch then

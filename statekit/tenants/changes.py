@@ -8,7 +8,8 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import ValidationError
 
-from statekit.errors import DocumentInvalid, UsageError, VersionConflict
+from statekit.errors import DocumentInvalid, StatekitError, UsageError, VersionConflict
+from statekit.replica.core import Absent
 from statekit.replica.protocol import Document, Snapshot
 from statekit.tenants.core import (
     TenantChange,
@@ -17,6 +18,7 @@ from statekit.tenants.core import (
     tenant_document,
     tenants_among,
     titled,
+    unknown,
 )
 from statekit.tenants.layers import Overrides, described, patched, read, written
 from statekit.tenants.local import Local
@@ -68,6 +70,12 @@ class Rewrite:
         self.tries += 1
         if self.tries > (TRIES if self.if_version is None else 1):
             raise conflict
+
+    def missing(self, absent: Absent, snapshot: Snapshot) -> StatekitError:
+        """What to raise when there was nothing to delete."""
+        for tenant in tenants_among((self.document,)):
+            return unknown(tenant, tenants_among(snapshot.documents))
+        return absent
 
 
 class Changes(Generic[S]):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TypeVar
 
 from statekit.errors import StoreError, VersionConflict
-from statekit.replica.core import Convergence, Entry
+from statekit.replica.core import Absent, Convergence, Entry
 from statekit.replica.faces import AsyncReplica, Replica
 from statekit.store.durations import Duration
 from statekit.tenants.changes import Rewrite
@@ -133,7 +133,10 @@ class Tenants(Registry[S, Replica]):
         reason: str = "",
         wait: Duration | None = None,
     ) -> Convergence:
-        """Take all of a tenant's overrides away, its document included. `undo` brings it back."""
+        """Take all of a tenant's overrides away, its document included. `undo` brings it back.
+
+        Raises `UnknownTenant` if it has no document, `VersionConflict`, `StoreError`.
+        """
         return self._write(self._changes.delete(tenant, if_version, by, reason), wait)
 
     def explain(self, tenant: str, path: str) -> Explanation:
@@ -199,6 +202,8 @@ class Tenants(Registry[S, Replica]):
         while True:
             try:
                 return self._replica.write(**rewrite.terms(self._replica.snapshot), wait=wait)
+            except Absent as absent:
+                raise rewrite.missing(absent, self._replica.snapshot) from None
             except VersionConflict as conflict:
                 rewrite.overtaken(conflict)
                 self._replica.settled()
@@ -342,6 +347,8 @@ class AsyncTenants(Registry[S, AsyncReplica]):
         while True:
             try:
                 return await self._replica.write(**rewrite.terms(self._replica.snapshot), wait=wait)
+            except Absent as absent:
+                raise rewrite.missing(absent, self._replica.snapshot) from None
             except VersionConflict as conflict:
                 rewrite.overtaken(conflict)
                 await self._replica.settled()

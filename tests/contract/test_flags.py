@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from statekit.errors import UsageError, VersionConflict
+from statekit.errors import UnknownFlag, UsageError, VersionConflict
 from statekit.flags import Flag, FlagInvalid, FlagMismatch, FlagUnknown, Reason, Rule, Variant
 from tests.servers import wait_until
 
@@ -193,6 +193,18 @@ def test_undo_of_a_deletion_and_of_a_first_write(flags):
     assert flags.get("pay") == Flag(rollout=10)
     flags.undo(back)
     assert flags.names() == ()
+
+
+def test_deleting_a_flag_there_is_not_is_refused_and_leaves_no_trace(flags):
+    with pytest.raises(UnknownFlag, match=r"no flag 'nope': flags.names\(\) .* nothing was written"):
+        flags.delete("nope")
+    flags.set("payment", Flag())
+    with pytest.raises(UnknownFlag, match="no flag 'paymnt': did you mean 'payment'"):
+        flags.delete("paymnt", by="ann")
+    flags.delete("payment")
+    with pytest.raises(UnknownFlag):
+        flags.delete("payment")
+    assert flags.version == len(flags.history()) == 2
 
 
 def test_a_write_may_insist_on_the_version_it_read(flags):

@@ -294,6 +294,15 @@ def test_deleting_brings_the_defaults_back(tenants: Any) -> None:
     assert tenants.get("acme").plan == "pro"
 
 
+def test_deleting_a_tenant_there_is_not_is_refused_and_leaves_no_trace(tenants: Any) -> None:
+    tenants.update("acme", {"plan": "pro"})
+    for expected in (None, 0):
+        with pytest.raises(UnknownTenant, match="no tenant 'acne': did you mean 'acme'"):
+            tenants.delete("acne", if_version=expected)
+    assert tenants.version == 1
+    assert tenants.history("acne") == ()
+
+
 # -- layers ----------------------------------------------------------------------------------------------
 
 

@@ -119,7 +119,6 @@ def test_a_flag_is_given_as_variants_or_as_a_document(run: Run, kit: StateKit) -
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["flags", "enable", "nope"], "there is no flag 'nope'"),
         (["flags", "set", "x", "--rollout", "101"], "101"),
         (["flags", "set", "x", "--document", "[1]"], "not a JSON object"),
         (["flags", "set", "x", "--document", "{"], "not JSON"),
@@ -145,6 +144,21 @@ def test_workers_are_listed_without_the_command_itself(run: Run, kit: StateKit) 
     listed = told(run("flags", "workers", "--json"))
     assert [one["name"] for one in listed["workers"]] == [kit.store.worker]
     assert listed["workers"][0]["version"] == listed["version"] == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["flags", "enable", "nope"], "there is no flag 'nope'"),
+        (["flags", "delete", "nope"], "there is no flag 'nope'"),
+        (["tenants", "delete", "nope"], "there is no tenant 'nope'"),
+    ],
+)
+def test_what_is_not_there_is_named_and_exits_with_1(run: Run, arguments: list[str], message: str) -> None:
+    result = run(*arguments)
+    assert result.exit_code == 1
+    assert message in result.stderr
+    assert json.loads(run(arguments[0], "history", "nope", "--json").stdout) == []
 
 
 # -- tenants ---------------------------------------------------------------------------------------------
