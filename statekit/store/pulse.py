@@ -23,6 +23,8 @@ __all__ = ["AsyncPulse", "Beat", "Pulse"]
 JITTER = 0.1
 """Each interval is stretched or shortened by up to this share, so that pods do not beat in step."""
 log = logging.getLogger("statekit")
+_dice = random.SystemRandom()
+"""Not the global generator: an app that seeds it would make its pods beat in step, and see its own draws change."""
 
 
 class Beat:
@@ -38,7 +40,7 @@ class Beat:
         self.delay()
 
     def delay(self) -> None:
-        self.due = monotonic() + self.seconds * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311
+        self.due = monotonic() + self.seconds * _dice.uniform(1 - JITTER, 1 + JITTER)
 
     def cancel(self) -> None:
         self.cancelled = True

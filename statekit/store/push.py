@@ -37,6 +37,7 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.02, 1.0
 """Seconds before the first attempt to reconnect, and the most there is between two."""
 
 log = logging.getLogger("statekit")
+_dice = random.SystemRandom()  # not the global generator: an app may have seeded it
 
 Signal: TypeAlias = tuple[str, str, bytes]
 """What a subscriber receives: its kind (``subscribe``, ``message``, ``pong``), the channel, the data."""
@@ -85,7 +86,7 @@ def pauses() -> Iterator[float]:
     """The pauses between attempts to reconnect: doubling, jittered, bounded."""
     pause = FIRST_PAUSE
     while True:
-        yield pause * random.uniform(0.5, 1.5)  # noqa: S311 - spreads the fleet, guards nothing
+        yield pause * _dice.uniform(0.5, 1.5)
         pause = min(LONGEST_PAUSE, pause * 2)
 
 

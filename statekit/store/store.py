@@ -28,6 +28,7 @@ __all__ = ["AsyncStore", "AsyncTransport", "Store", "Transport"]
 
 T = TypeVar("T")
 Clock = Callable[[], int]
+_dice = random.SystemRandom()  # not the global generator: an app may have seeded it
 
 
 class Transport(Protocol):
@@ -62,7 +63,7 @@ class _Governed:
         self.keys = Keys(namespace)
         self.budget = checked_budget(budget)
         self.hooks = Hooks()
-        self.breaker = Breaker(jitter=lambda: random.uniform(0.8, 1.2))  # noqa: S311 - spreads probes
+        self.breaker = Breaker(jitter=lambda: _dice.uniform(0.8, 1.2))
         self.clock = clock
         self._worker = Worker()
 
