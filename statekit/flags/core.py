@@ -58,10 +58,23 @@ def kind_of(value: object, name: str = "value") -> Kind:
             json.dumps(value, allow_nan=False)
         except (TypeError, ValueError) as error:
             raise UsageError(f"{name}={value!r} is not JSON: {error}") from error
+        _keyed_by_text(value, name)
         return Kind.OBJECT
     raise UsageError(
         f"{name}={value!r} is {type(value).__name__}: give a bool, str, int, float, or a dict or list of JSON"
     )
+
+
+def _keyed_by_text(value: object, name: str) -> None:
+    """Refuse what JSON would silently turn into text: another key comes back than went in."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            if not isinstance(key, str):
+                raise UsageError(f"{name} has the key {key!r}: keys of JSON are text, use {str(key)!r}")
+            _keyed_by_text(inner, name)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            _keyed_by_text(inner, name)
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,7 +66,10 @@ class LocalFlags(Generic[R]):
         >>> kit.flags.enabled("new-checkout", actor="user:4"), kit.flags.enabled("new-checkout", actor="user:7")
         (True, False)
         """
-        decide = self._rules.get(name) if _overrides.get() is None else None
+        try:
+            decide = self._rules.get(name) if _overrides.get() is None else None
+        except TypeError:  # a list or dict cannot even be looked up
+            decide = None
         if decide is None:
             return self._decided(name, actor, default, attributes).enabled
         return decide(actor, attributes).enabled
@@ -78,7 +81,10 @@ class LocalFlags(Generic[R]):
         is False), and for a value of another type than `default`, which is reported to the hooks once. A dict
         or list is the caller's own copy.
         """
-        decide = self._rules.get(name) if _overrides.get() is None else None
+        try:
+            decide = self._rules.get(name) if _overrides.get() is None else None
+        except TypeError:  # as above
+            decide = None
         outcome = decide(actor, attributes) if decide else self._decided(name, actor, default, attributes)
         if not outcome.on and outcome.kind is not Kind.BOOLEAN:
             return default
@@ -135,7 +141,7 @@ class LocalFlags(Generic[R]):
     def get(self, name: str) -> Flag | None:
         """One flag's document, or None."""
         self._ready()
-        return self._flags.get(name)
+        return self._flags.get(_named(name))
 
     @property
     def version(self) -> int:
@@ -189,11 +195,11 @@ class LocalFlags(Generic[R]):
         raise NotImplementedError
 
     def _decided(self, name: str, actor: Any, default: Any, attributes: dict[str, Any]) -> Outcome:
-        overridden = (_overrides.get() or {}).get((id(self), name))
+        overridden = (_overrides.get() or {}).get((id(self), _named(name)))
         if overridden is not None:
             return overridden
         self._ready()
-        decide = self._rules.get(_named(name))
+        decide = self._rules.get(name)
         return decide(actor, attributes) if decide else self._unknown(name, default)
 
     def _lookup(self, name: str) -> Decide | None:
