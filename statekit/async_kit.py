@@ -86,11 +86,12 @@ class AsyncStateKit(Kit[AsyncStore]):
         strict: bool = False,
     ) -> AsyncTenants[M]:
         """Same as `StateKit.tenants`, for asyncio."""
+        from statekit.tenants.core import registry_replica
         from statekit.tenants.faces import AsyncTenants
         from statekit.tenants.layers import Layers
 
         return AsyncTenants(
-            self._replica(f"tenants:{name}"),
+            self._replica(registry_replica(name)),
             self.hooks,
             Layers(settings, defaults),
             group_by=group_by,

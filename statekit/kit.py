@@ -170,11 +170,12 @@ class StateKit(Kit[Store]):
         `strict`: a tenant without a document is an `UnknownTenant`. Raises `UsageError` if a field has no
         default. Registries of one name share one local copy.
         """
+        from statekit.tenants.core import registry_replica
         from statekit.tenants.faces import Tenants
         from statekit.tenants.layers import Layers
 
         return Tenants(
-            self._replica(f"tenants:{name}"),
+            self._replica(registry_replica(name)),
             self.hooks,
             Layers(settings, defaults),
             group_by=group_by,

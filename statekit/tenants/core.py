@@ -102,6 +102,13 @@ class SettingsRejected:
 # -- names -----------------------------------------------------------------------------------------------
 
 
+def registry_replica(name: str) -> str:
+    """The replica of the registry of that name; raises `UsageError` for what cannot be a name."""
+    if not isinstance(name, str) or not name:
+        raise UsageError(f"tenants(name={name!r}): a registry's name is a text that is not empty")
+    return f"tenants:{name}"
+
+
 def tenant_document(tenant: str) -> str:
     """The document of one tenant; raises `UsageError` for what cannot be an id."""
     if not isinstance(tenant, str) or not tenant:
