@@ -14,17 +14,19 @@ from statekit.pools.core import FleetView, PoolConfig, PoolStats, viewing
 from statekit.pools.ledger import Ledger
 from statekit.pools.loan import Entry
 from statekit.pools.local import LocalPool
-from statekit.store.durations import Duration, seconds
+from statekit.store.durations import LONGEST, Duration, seconds
 from statekit.store.keys import encoded
 from statekit.store.op import Op
 from statekit.store.store import AsyncStore, Store
 
 __all__ = ["BasePool", "BaseRegistry", "Bounds", "Broken"]
 
+NUMBERS = frozenset((int, float))
 C = TypeVar("C")
 S = TypeVar("S", Store, AsyncStore)
 P = TypeVar("P", bound="BasePool[Any, Any]")
 Broken = Callable[[BaseException], bool]
+_dice = random.SystemRandom()  # not the global generator: an app may have seeded it
 
 
 class Bounds(TypedDict, total=False):
@@ -100,6 +102,12 @@ class BasePool(Generic[C, S]):
         drop = dropped or (error is not None and self._broken(error))
         return self._ledger.put(entry, drop, suspect=True)
 
+    def _bounded(self, timeout: Duration) -> float:
+        """Check the timeout a checkout was given, before it matters: most checkouts never wait."""
+        if type(timeout) in NUMBERS and 0 <= timeout <= LONGEST:  # type: ignore[operator]
+            return timeout  # type: ignore[return-value]
+        return seconds(timeout, "timeout", zero=True)
+
     def _seconds(self, timeout: Duration | None) -> float:
         return seconds(self.config.timeout if timeout is None else timeout, "timeout", zero=True)
 
@@ -141,7 +149,7 @@ def _any(error: BaseException) -> bool:  # noqa: ARG001 - a predicate like the o
 
 
 def _jitter() -> float:
-    return random.uniform(0.9, 1.0)  # noqa: S311 - spreads renewals, keeps no secret
+    return _dice.uniform(0.9, 1.0)
 
 
 class BaseRegistry(Generic[P, S]):

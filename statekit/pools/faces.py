@@ -36,7 +36,7 @@ class Checkout(Generic[C]):
 
     def __init__(self, pool: Pool[C], timeout: Duration | None, code: CodeType, offset: int) -> None:
         self._pool = pool
-        self._timeout = timeout
+        self._timeout = None if timeout is None else pool._bounded(timeout)  # noqa: SLF001 - its own pool
         self._code = code
         self._offset = offset
         self._dropped = False
@@ -227,7 +227,7 @@ class AsyncCheckout(Generic[C]):
 
     def __init__(self, pool: AsyncPool[C], timeout: Duration | None, code: CodeType, offset: int) -> None:
         self._pool = pool
-        self._timeout = timeout
+        self._timeout = None if timeout is None else pool._bounded(timeout)  # noqa: SLF001 - its own pool
         self._code = code
         self._offset = offset
         self._dropped = False
