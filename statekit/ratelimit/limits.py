@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Self, TypeAlias
 
 from statekit.errors import UsageError
-from statekit.store.durations import Duration, micros
+from statekit.store.durations import Duration, micros, seconds
 
 __all__ = ["LARGEST", "Limit", "LimitLike"]
 
@@ -25,7 +25,7 @@ class Limit:
     """At most `count` units in any `window` seconds (or `timedelta`).
 
     A count of 0 refuses everything. Raises `UsageError` for a count that is not a whole number from 0 to
-    4,000,000,000 and for a window that is not a duration above 0.
+    4,000,000,000 and for a window that is not a duration of a microsecond or more.
 
     >>> Limit(5, 60) == Limit.per_minute(5) == Limit.parse("5/minute")
     True
@@ -41,6 +41,8 @@ class Limit:
             raise UsageError(f"count={self.count!r} is not a whole number: write Limit(5, 60) or '5/minute'")
         if not 0 <= self.count <= LARGEST:
             raise UsageError(f"count={self.count} is out of range: use 0 to {LARGEST:,}, in larger units")
+        if not isinstance(self.window, int) and round(seconds(self.window, "window") * 1_000_000, 3) < 1:
+            raise UsageError(f"window={self.window!r} is too short: the smallest is a microsecond, 1e-6")
         object.__setattr__(self, "window", micros(self.window, "window") / 1_000_000)
 
     @property
