@@ -230,6 +230,7 @@ class Session(MutableMapping[str, Any]):
 
             user = s.hydrate("user_id", lambda id: db.get(User, id))
         """
+        _hydratable(key, load)
         if key not in self:
             return None
         known = self._hydrated.get(key)
@@ -239,6 +240,7 @@ class Session(MutableMapping[str, Any]):
 
     def ahydrate(self, key: str, load: Callable[[Any], Awaitable[T]]) -> Awaitable[T | None]:
         """Same as `hydrate`, for a coroutine function; to be awaited."""
+        _hydratable(key, load)
         return _hydrated(self, self._hydrated, key, load)
 
     # -- for core ----------------------------------------------------------------------------------------
@@ -287,6 +289,17 @@ class Session(MutableMapping[str, Any]):
             raise CorruptValue(
                 f"session[{key!r}] cannot be read: {error}; `del session[{key!r}]` removes it"
             ) from error
+
+
+def _hydratable(key: object, load: object) -> None:
+    if not isinstance(key, str):
+        raise UsageError(
+            f"hydrate({key!r:.80}): the first argument is a key of the session, such as 'user_id'"
+        )
+    if not callable(load):
+        raise UsageError(
+            f"hydrate({key!r:.80}, {load!r:.80}): give a function of the id that loads the object"
+        )
 
 
 async def _hydrated(
