@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 from pydantic import BaseModel, Field
 
 from statekit import Flag, StateKit, TenantSettings
-from statekit.cli import top
+from statekit.cli import COMMANDS, top
 from statekit.cli._tree import tree
 from statekit.testing import store_down
 
@@ -307,3 +307,12 @@ def test_every_command_explains_itself() -> None:
             result = CliRunner().invoke(tree(), [group, verb, "--help"])
             assert result.exit_code == 0
             assert "--url" in result.output
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_all_commands_look_alike(command: str) -> None:
+    shown = CliRunner().invoke(tree(), [command, "--help"])
+    assert shown.exit_code == 0
+    assert shown.output.startswith("Usage: ")
+    assert "completion" not in shown.output
+    assert "╭" not in shown.output

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from redis.exceptions import ResponseError
 
-from statekit import Budget, Flag, StateKit, TenantSettings, together
+from statekit import AsyncStateKit, Budget, Flag, Limit, StateKit, TenantSettings, together
 from statekit.errors import StatekitError, StoreReadOnly, UsageError
+from statekit.flags import Variant
 from statekit.replica.file import snapshot_directory
 from statekit.store.drive import rejected
 
@@ -31,6 +34,22 @@ BAD: dict[str, tuple[Callable[[StateKit], Any], str]] = {
     "destroy": (lambda kit: kit.sessions().destroy("x"), "not str"),
     "enabled": (lambda kit: kit.flags.enabled(5), "name=5"),
     "value": (lambda kit: kit.flags.value(None, default=1), "name=None"),
+    "enabled of a list": (lambda kit: kit.flags.enabled([]), r"name=\[\]"),
+    "value of a dict": (lambda kit: kit.flags.value({}), r"name={}"),
+    "get of a list": (lambda kit: kit.flags.get([]), r"name=\[\]"),
+    "explain of a list": (lambda kit: kit.flags.explain([]), r"name=\[\]"),
+    "variant with a number for a key": (lambda _: Variant({1: 2}), "the key 1: .* use '1'"),
+    "variant with a number further in": (lambda _: Variant([{"a": {None: 2}}]), "the key None"),
+    "name of a registry": (lambda kit: kit.tenants(Settings, name=5), "name=5"),
+    "empty name of a registry": (lambda kit: kit.tenants(Settings, name=""), "name=''"),
+    "window": (lambda _: Limit(5, 1e-7), "window=1e-07 is too short"),
+    "window of a timedelta": (lambda _: Limit(5, timedelta(0)), "out of range"),
+    "hydrate without a function": (
+        lambda kit: kit.sessions().open(None).hydrate("x", None),
+        "give a function",
+    ),
+    "hydrate of a number": (lambda kit: kit.sessions().open(None).hydrate(5, str), r"hydrate\(5\)"),
+    "ahydrate": (lambda kit: kit.sessions().open(None).ahydrate("x", None), "give a function"),
     "explain": (lambda kit: kit.flags.explain(b"x"), "name=b'x'"),
     "history of a number": (lambda kit: kit.flags.history(5), "name=5"),
     "history limit": (lambda kit: kit.flags.history(limit="x"), "limit='x'"),
@@ -59,6 +78,25 @@ BAD: dict[str, tuple[Callable[[StateKit], Any], str]] = {
     "run of a face": (lambda kit: kit.run(together(kit.rate_limiter("a", "1/minute"))), "no operation"),
     "ping": (lambda kit: kit.pools.register("a", open=object, ping=5), "ping=5"),
 }
+
+
+@pytest.mark.parametrize("timeout", [math.nan, math.inf, -1, -0.1, "x", True, timedelta(-1), []])
+def test_a_timeout_that_is_none_is_refused_even_where_nobody_has_to_wait(timeout: Any) -> None:
+    kit = StateKit.in_memory()
+    with kit.pools.register("a", open=list).checkout():
+        pass  # an idle client is at hand from now on
+    with pytest.raises(UsageError, match="timeout="):
+        kit.pools.checkout("a", timeout=timeout)
+    with pytest.raises(UsageError, match="timeout="):
+        AsyncStateKit.in_memory().pools.register("a", open=list).checkout(timeout=timeout)
+    for good in (0, 1, 0.5, timedelta(seconds=1), None):
+        with kit.pools.checkout("a", timeout=good):
+            pass
+    kit.close()
+
+
+def test_the_smallest_window_is_a_microsecond() -> None:
+    assert Limit(5, 1e-6).window_us == Limit(5, timedelta(microseconds=1)).window_us == 1
 
 
 @pytest.mark.parametrize("name", BAD)
