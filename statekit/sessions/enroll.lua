@@ -16,10 +16,13 @@ if not now then
   now = clock[1] * 1000000 + clock[2]
 end
 
--- Entries past their deadline go as new ones come: the index never holds more than one lifetime of sign-ins.
-redis.call('ZREMRANGEBYSCORE', index, '-inf', string.format('%.0f', math.floor(now / 1000)))
+-- What a full store refuses comes first: after any other write it would be let through, and the entry would
+-- stay behind from a sign-in that goes on to fail.
 absolute = absolute or (now + lifetime)
 redis.call('ZADD', index, string.format('%.0f', math.ceil(absolute / 1000)), name)
+
+-- Entries past their deadline go as new ones come: the index never holds more than one lifetime of sign-ins.
+redis.call('ZREMRANGEBYSCORE', index, '-inf', string.format('%.0f', math.floor(now / 1000)))
 
 -- The index lives as long as its longest-lived session.
 local left = math.ceil((absolute - now) / 1000)

@@ -127,9 +127,9 @@ def _enroll(data: Data, keys: Sequence[str], args: Sequence[Arg]) -> Reply:
     now, name, deadline = data.now(args[0]), _bytes(args[1]), _number(args[3])
     index: dict[bytes, int] = data.get(keys[0]) or {}
     absolute = now + int(args[2]) if deadline is None else deadline
+    index = {**index, name: -(-absolute // 1000)}
     index = {known: score for known, score in index.items() if score > now // 1000}
-    index[name] = -(-absolute // 1000)
-    data.put(keys[0], index, max(1, max(index.values()) - now // 1000))
+    data.put(keys[0], index, max((score - now // 1000 for score in index.values()), default=1))
     return b"%d" % now
 
 

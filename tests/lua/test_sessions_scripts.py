@@ -13,6 +13,7 @@ from statekit.kit import StateKit
 from statekit.sessions import core, memory
 from statekit.store.memory import Data
 from statekit.store.op import Script
+from tests.servers import wait_until
 
 START = 1_800_000_000_000_000
 SECOND = 1_000_000
@@ -186,6 +187,15 @@ REFUSALS = {
 }
 
 
+def refuses(client: redis.Redis, namespace: str) -> bool:
+    """Whether the server has come to refuse writes: told so, it may take a moment."""
+    try:
+        client.set(f"{namespace}:probe", "1", px=60_000)
+    except redis.ResponseError:
+        return True
+    return False
+
+
 @pytest.mark.parametrize("refusal", REFUSALS)
 def test_a_store_that_refuses_writes(server_url: str, namespace: str, refusal: str) -> None:
     """It still says who is signed in, loses nothing, and (full) still ends sessions."""
@@ -201,6 +211,7 @@ def test_a_store_that_refuses_writes(server_url: str, namespace: str, refusal: s
     begin, end, error = REFUSALS[refusal]
     client.execute_command(*begin)
     try:
+        wait_until(lambda: refuses(client, namespace), 30, "it goes on taking writes")
         found = sessions.open(session.id)
         assert found.principal == "user:7"
         for change in (lambda: found.update(k=2), found.renew, lambda: found.sign_in("user:8")):
@@ -208,6 +219,7 @@ def test_a_store_that_refuses_writes(server_url: str, namespace: str, refusal: s
             with pytest.raises(error):
                 sessions.save(found)
             assert dict(sessions.open(session.id)) == {"k": 1}
+        assert not client.exists(f"sk1:{namespace}:sessions:{{user%3A8}}"), "a failed sign-in leaves no trace"
         new = sessions.open(None)
         new["k"] = 1
         with pytest.raises(error):
