@@ -20,6 +20,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
+from struct import unpack
 
 from statekit.errors import StoreError, StoreRejected, UsageError
 from statekit.ratelimit.decision import Decision
@@ -113,7 +114,7 @@ def _substitute(call: Call, hits: Sequence[Hit], outage: Outage) -> Decision:
 
 
 def _told(hits: Sequence[Hit], reply: bytes, *, degraded: bool = False) -> Decision:
-    figures = tuple(map(int, reply.split()))
+    figures = unpack(f">{len(reply) // 8}q", reply)
     return Decision(figures[0] == 1, tuple(hits), figures, degraded)
 
 

@@ -10,14 +10,14 @@
 --                bits, shift  log only: bits of a word that count units; ticks of 2^shift microseconds
 --                count, window  units allowed in a span of microseconds
 --
--- Returns one string of whole numbers parted by blanks, which clients read faster than an array:
+-- Returns one string of whole numbers, 8 bytes each, signed, the highest byte first: written and read several
+-- times faster than text or an array:
 --   1 if admitted else 0; the time; then four for each limit in the order given:
 --   units left; microseconds until `need` units are free (0: they are, -1: never);
 --   until one more unit is free (0: none is used); until nothing is used any more.
 
 local keys, argv, frozen = KEYS, ARGV, ARGV[1] ~= ''
 
-local floor, ceil, max, min = math.floor, math.ceil, math.max, math.min
 local call, now = redis.call, nil
 
 if frozen then
@@ -27,82 +27,90 @@ else
   now = time[1] * 1000000 + time[2]
 end
 
+-- The common case first, in a straight line, before any function is made: one sliding log of one limit, whose
+-- window begins where its header says, or a few entries later, and room in its ring. It answers as the general
+-- way below does, in a quarter of the time; whatever is not common falls through to that before anything is
+-- written. The layout is told in log.lua.
+local single
+if struct and not keys[2] then
+  local key, read, pack = keys[1], struct.unpack, struct.pack
+  local need, take, shadow, count, window =
+    string.match(argv[2], '^log (%S+) (%S+) (%S+) %S+ 0 (%S+) (%S+)$')
+  single = need
+  local h = need and call('GETRANGE', key, 0, 51) or ''
+  if #h == 52 then
+    need, take, count, window = tonumber(need), tonumber(take), tonumber(count), tonumber(window)
+    local _, wide, shift, m, capacity, head, n, newest, total, own, oldest, inside, before =
+      read('>BBBBI4I4I4I8I4I8I8I4I4', h)
+    local unit, horizon = 2 ^ wide, now - window
+    local split, span = 4294967296 / unit, 18446744073709551616 / unit
+    local fits = m == 1 and shift == 0 and own == window and count < unit and window <= span
+    if fits and inside > 0 and newest <= now and newest > horizon then
+      -- Entries that have left since: mostly one a hit. Many are better found by search.
+      local tries = 8
+      while oldest <= horizon and tries > 0 do
+        inside, tries = inside - 1, tries - 1
+        local from = 52 + 8 * ((head - inside) % capacity)
+        local high, low = read('>I4I4', call('GETRANGE', key, from, from + 7))
+        before = low % unit
+        oldest = newest - (newest - high * split - (low - before) / unit) % span
+      end
+      local left, gone = count - (total - before) % unit, oldest - horizon
+      -- Where more than the oldest entry must leave first, the wait is found by search.
+      if oldest <= horizon or left < 0 or left < need - 1 or count < need then
+        left = nil
+      elseif left < need then
+        return pack('>I8I8I8I8I8I8', shadow == '0' and 0 or 1, now, left, gone, gone, newest - horizon)
+      elseif take == 0 then
+        return pack('>I8I8I8I8I8I8', 1, now, left, 0, gone, newest - horizon)
+      end
+      -- A ring that is full or mostly dead is for the general way.
+      if left and inside < capacity and (capacity <= 64 or inside * 4 >= capacity) then
+        -- One word into the ring, then what changes of the header that counts it.
+        local high, low, kept = now % span, now % split, inside + 1
+        call('SETRANGE', key, 52 + 8 * head, pack('>I4I4', (high - low) / split, low * unit + total))
+        call('SETRANGE', key, 8, pack('>I4I4I8I4I8I8I4I4', (head + 1) % capacity, kept, now,
+          (total + take) % unit, window, oldest, kept, before))
+        -- The first hit of each quarter of the window extends the life of the key for all that follow in it.
+        if math.floor(now / window * 4) ~= math.floor(newest / window * 4) then
+          local life = math.ceil(window * 1.25 / 1000) + (frozen and 3600000 or 1)
+          call('PEXPIRE', key, string.format('%.0f', life))
+        end
+        return pack('>I8I8I8I8I8I8', 1, now, left - take, 0, gone, window)
+      end
+    end
+  end
+end
+
+local floor, ceil, max, min = math.floor, math.ceil, math.max, math.min
+local char = string.char
+
 -- Milliseconds a key must live so that it outlives `micros`; a clock that a test holds still gets an hour.
 local function lifetime(micros)
   return string.format('%.0f', ceil(micros / 1000) + (frozen and 3600000 or 1))
 end
 
--- Whole numbers as text; every digit of them, which tostring would not give.
+-- Whole numbers as bytes, the highest first, without the `struct` library: test doubles do not have it.
+local function u32(v)
+  return char(floor(v / 16777216) % 256, floor(v / 65536) % 256, floor(v / 256) % 256, v % 256)
+end
+
+local function u64(v)
+  return u32(floor(v / 4294967296)) .. u32(v % 4294967296)
+end
+
+-- The reply, from its numbers.
 local function told(reply)
-  return string.format(string.rep('%.0f ', #reply), unpack(reply))
+  if struct then return struct.pack('>' .. string.rep('I8', #reply), unpack(reply)) end
+  for i, v in ipairs(reply) do reply[i] = u64(v) end
+  return table.concat(reply)
 end
 
--- The common case, in a straight line: one sliding log whose windows begin where its header says, or a few
--- entries later, and room in its ring. It answers as the general way below does, in a third of the time;
--- whatever is not common falls through to that before anything is written. The layout is told in log.lua.
-local function straight()
-  local need, take, shadow, terms = string.match(argv[2], '^log (%d+) (%d+) (%d) %d+ 0 (.+)$')
-  local h = need and call('GETRANGE', keys[1], 0, 123) or ''
-  if #h < 52 then return end
-  local read, pack = struct.unpack, struct.pack
-  local _, wide, shift, m, capacity, head, n, newest, total, at = read('>BBBBI4I4I4I8I4', h)
-  if shift ~= 0 or now < newest then return end
-  need, take = tonumber(need), tonumber(take)
-  local unit, split, span = 2 ^ wide, 2 ^ (32 - wide), 2 ^ (64 - wide)
-  local start, kept, edges, refused, reply = 28 + 24 * m, 0, '', false, { 1, now }
-  for count, window in string.gmatch(terms, '(%d+) (%d+)') do
-    if m == 0 or at + 23 > #h then return end
-    -- The edge of this window, as it was when the header was written.
-    local own, oldest, inside, before
-    own, oldest, inside, before, at = read('>I8I8I4I4', h, at)
-    count, window, m = tonumber(count), tonumber(window), m - 1
-    if own ~= window or inside == 0 or newest + window <= now then return end
-    if count >= unit or window > span then return end
-    -- Entries that have left since: mostly one a hit. Many are better found by search.
-    local tries = 8
-    while oldest + window <= now do
-      inside, tries = inside - 1, tries - 1
-      if tries == 0 then return end
-      local from = start + 8 * ((head - inside) % capacity)
-      local high, low = read('>I4I4', call('GETRANGE', keys[1], from, from + 7))
-      oldest, before = newest - (newest - high * split - floor(low / unit)) % span, low % unit
-    end
-    -- Where more than the oldest entry must leave first, the wait is found by search.
-    local left = count - (total - before) % unit
-    if left < 0 or count < need or left < need - 1 then return end
-    local oldest_gone, i = oldest + window - now, #reply
-    refused = refused or left < need
-    reply[i + 1], reply[i + 2], reply[i + 3] = left, left < need and oldest_gone or 0, oldest_gone
-    reply[i + 4] = window  -- until it is known which hit is the newest
-    edges = edges .. pack('>I8I8I4I4', window, oldest, inside + 1, before)
-    kept = max(kept, inside)
-  end
-  -- Hints that would be left wrong, a ring that is full or mostly dead: for the general way.
-  local charged = take > 0 and not refused
-  if charged and (m > 0 or kept >= capacity or capacity > 64 and kept * 4 < capacity) then return end
-  reply[1] = (refused and shadow == '0') and 0 or 1
-  local since, longest = charged and 0 or now - newest, 0
-  for i = 3, #reply, 4 do
-    if charged then reply[i] = reply[i] - take end
-    longest = max(longest, reply[i + 3])
-    reply[i + 3] = reply[i + 3] - since
-  end
-  if not charged then return told(reply) end
-  -- One word into the ring, then the header that counts it.
-  local slot, low = start + 8 * head, now % span
-  call('SETRANGE', keys[1], slot, pack('>I4I4', floor(low / split), low % split * unit + total))
-  head, total = (head + 1) % capacity, (total + take) % unit
-  h = pack('>BBBBI4I4I4I8I4', 1, wide, 0, (start - 28) / 24, capacity, head, kept + 1, now, total)
-  call('SETRANGE', keys[1], 0, h .. edges)
-  -- The first hit of each quarter of the window extends the life of the key for all that follow in it.
-  if floor(now / longest * 4) ~= floor(newest / longest * 4) then
-    call('PEXPIRE', keys[1], lifetime(longest * 1.25))
-  end
-  return told(reply)
+if struct and not keys[2] and not single then
+  -- include straight.lua
+  local answer = straight()
+  if answer then return answer end
 end
-
-local answer = struct and not keys[2] and straight()
-if answer then return answer end
 
 -- The general way: any number of keys, any algorithm, any state. Read first what each key is held to.
 local specs, needed = {}, {}

@@ -13,16 +13,7 @@
 --
 -- Lua numbers are exact up to 2^53; the two halves of a word are therefore never put together.
 
-local byte, char, FIXED, EDGE = string.byte, string.char, 28, 24
-
--- Whole numbers as bytes, the highest first, without the `struct` library: test doubles do not have it.
-local function u32(v)
-  return char(floor(v / 16777216) % 256, floor(v / 65536) % 256, floor(v / 256) % 256, v % 256)
-end
-
-local function u64(v)
-  return u32(floor(v / 4294967296)) .. u32(v % 4294967296)
-end
+local byte, FIXED, EDGE = string.byte, 28, 24
 
 -- The numbers that begin at byte `i` of a string.
 local function at32(s, i)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from struct import pack
 from typing import Protocol, TypeAlias
 
 from statekit.store.memory import Data, Twins
@@ -346,7 +347,7 @@ def hit(data: Data, keys: Sequence[str], args: Sequence[Arg]) -> bytes:
         for span, state, retry in zip(spec.spans, one.states, wait, strict=True):
             more = state.wait(max(0, min(state.used, span.count) - 1))
             reply += [max(0, span.count - state.used), retry, more, state.wait(0)]
-    return b"".join(b"%d " % figure for figure in reply)
+    return pack(f">{len(reply)}q", *reply)
 
 
 def _waits(spec: Spec, held: Held) -> list[int]:

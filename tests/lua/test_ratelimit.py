@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+import struct
 from dataclasses import dataclass, field
 
 import pytest
@@ -36,7 +37,7 @@ def spec(algorithm, limits, need, take=None, shadow=0):
 
 
 def numbers(reply):
-    return [int(word) for word in reply.split()]
+    return list(struct.unpack(f">{len(reply) // 8}q", reply))
 
 
 class Pair:
