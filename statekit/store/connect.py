@@ -208,7 +208,7 @@ def connected(url: str | None, budget: Budget) -> Transport:
         )
     if address.kind == "sentinel":
         return RedisTransport(_watched(address, options, redis.sentinel.Sentinel, budget.connect), owned=True)
-    return RedisTransport(_pooled(address, options, redis), owned=True)
+    return RedisTransport(_pooled(address, options, redis), owned=True, keeps=True)
 
 
 def connected_async(url: str | None, budget: Budget) -> AsyncTransport:
