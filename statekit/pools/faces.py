@@ -100,8 +100,8 @@ class Pool(BasePool[C, Store]):
         self._beating = True
         beat = self._store.pulse.every(self._beat_seconds, self.tend)
         if self.config.fleet is not None:
-            called = Called(self._is_mine, lambda: self._store.pulse.soon(beat))
-            self._store.push.subscribe(self._key, called)
+            self._called = Called(self._is_mine, lambda: self._store.pulse.soon(beat))
+            self._store.push.subscribe(self._key, self._called)
 
     def _perform(self, steps: Steps[T]) -> T:
         try:

@@ -1,7 +1,10 @@
 """The pulse: work a process repeats in the background, on one thread or one task however many ask.
 
 Leases are renewed here, local copies reconciled, idle connections closed. A beat that raises is logged and
-comes again; it never ends the pulse. Nothing runs before the first beat is added.
+comes again; it never ends the pulse. Nothing runs before the first beat is added, or after the last has ended.
+
+A beat whose work is a method keeps its object no more alive than a `weakref` does: a kit that was dropped instead of
+closed is collected, and its thread ends when the next beat finds nobody there.
 """
 
 from __future__ import annotations
@@ -9,10 +12,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import heapq
+import inspect
 import itertools
 import logging
 import random
 import threading
+import weakref
 from collections.abc import Awaitable, Callable
 from time import monotonic
 
@@ -28,13 +33,14 @@ _dice = random.SystemRandom()
 
 
 class Beat:
-    """One repeated piece of work; `cancel` ends it."""
+    """One repeated piece of work; `cancel` ends it, and so does the end of the object it is a method of."""
 
-    __slots__ = ("cancelled", "due", "seconds", "work")
+    __slots__ = ("_work", "cancelled", "due", "seconds")
 
     def __init__(self, seconds: float, work: Callable[[], object]) -> None:
         self.seconds = seconds
-        self.work = work
+        self._work: Callable[[], Callable[[], object] | None]
+        self._work = weakref.WeakMethod(work) if inspect.ismethod(work) else lambda: work
         self.cancelled = False
         self.due = 0.0
         self.delay()
@@ -44,6 +50,14 @@ class Beat:
 
     def cancel(self) -> None:
         self.cancelled = True
+
+    def strike(self) -> None:
+        """Do the work once, or end if its object is gone."""
+        work = self._work()
+        if work is None:
+            self.cancelled = True
+        else:
+            work()
 
 
 class Pulse:
@@ -105,12 +119,12 @@ class Pulse:
     def _run(self) -> None:
         while (beat := self._next()) is not None:
             try:
-                beat.work()
+                beat.strike()
             except Exception:
                 log.exception("statekit: background work failed, it is tried again in %.1f s", beat.seconds)
             beat.delay()
             with self._changed:
-                if not self._closed:
+                if not self._closed and not beat.cancelled:
                     self._push(beat)
 
     def _take(self) -> Beat:
@@ -126,8 +140,8 @@ class Pulse:
                 ):
                     heapq.heappop(self._beats)  # cancelled, or brought forward by a later entry
                 if not self._beats:
-                    self._changed.wait()
-                    continue
+                    self._thread = None  # the next beat to be added starts another
+                    return None
                 wait = self._beats[0][0] - monotonic()
                 if wait <= 0:
                     return self._take()

@@ -10,7 +10,8 @@ Rule 3: reconnecting waits a little longer after each failure, jittered, so that
         by the whole fleet at once.
 
 One connection and one thread (or task) a kit, however many channels; nothing runs before the first
-subscription.
+subscription. The thread keeps no listener alive: when all are gone, because their kit was dropped instead of
+closed, it ends within `IDLE` and its connection with it.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import contextlib
 import logging
 import random
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from time import monotonic
 from typing import Protocol, TypeAlias
@@ -116,7 +118,7 @@ class Push:
 
     def __init__(self, subscriber: Callable[[], Subscriber]) -> None:
         self._subscriber = subscriber
-        self._listeners: dict[str, tuple[Listener, ...]] = {}
+        self._listeners: dict[str, tuple[weakref.ref[Listener], ...]] = {}
         self._lock = threading.Lock()
         self._closed = threading.Event()
         self._live: Subscriber | None = None
@@ -124,9 +126,12 @@ class Push:
         on_fork(self)
 
     def subscribe(self, channel: str, listener: Listener) -> None:
-        """Let `listener` follow `channel`: it first hears None, then every message. Does not wait."""
+        """Let `listener` follow `channel` as long as it lives: it first hears None, then every message.
+
+        Does not wait, and does not keep the listener alive.
+        """
         with self._lock:
-            self._listeners[channel] = (*self._listeners.get(channel, ()), listener)
+            self._listeners[channel] = (*self._listeners.get(channel, ()), weakref.ref(listener))
             if self._live is not None:
                 with contextlib.suppress(StoreError):  # the thread will find the connection broken, too
                     self._live.subscribe(channel)
@@ -135,7 +140,7 @@ class Push:
     def unsubscribe(self, channel: str, listener: Listener) -> None:
         """Stop handing messages to `listener`."""
         with self._lock:
-            remaining = tuple(one for one in self._listeners.get(channel, ()) if one is not listener)
+            remaining = tuple(one for one in self._listeners.get(channel, ()) if one() is not listener)
             self._listeners[channel] = remaining
 
     def close(self) -> None:
@@ -181,10 +186,27 @@ class Push:
                 if not self._closed.is_set():  # else `close` took the connection from under this thread
                     log.exception("statekit: the subscription failed and will be made anew")
             finally:
-                self._live = None
+                if self._live is subscriber:  # else another thread's, begun since this one found nobody left
+                    self._live = None
                 if subscriber is not None:
                     subscriber.close()
+            if self._forsaken():
+                return
             self._closed.wait(next(waits))
+
+    def _forsaken(self) -> bool:
+        """Whether nobody listens any more: this thread then ends, the next to subscribe starts another."""
+        with self._lock:
+            if self._thread is not threading.current_thread():
+                return True
+            for channel, listeners in list(self._listeners.items()):
+                living = tuple(one for one in listeners if one() is not None)
+                if not living:
+                    del self._listeners[channel]
+            if self._listeners:
+                return False
+            self._thread = self._live = None
+            return True
 
     def _join(self, subscriber: Subscriber) -> None:
         subscriber.connect()
@@ -202,6 +224,8 @@ class Push:
                 self._hand_on(signal, touched)
             elif touched:
                 self._settle(touched)
+            elif self._forsaken():
+                return
             elif watch.silent(monotonic()):
                 subscriber.ping()
 
@@ -209,7 +233,9 @@ class Push:
         kind, channel, data = signal
         if kind == "pong":
             return
-        for listener in self._listeners.get(channel, ()):
+        for living in self._listeners.get(channel, ()):
+            if (listener := living()) is None:
+                continue
             touched[id(listener)] = listener
             try:
                 listener.heard(data if kind == "message" else None)

@@ -1,12 +1,17 @@
 """Push: every gap is heard of, a silent connection is not believed, one bad listener harms nobody."""
 
+import gc
 import itertools
+import threading
+import time
+import weakref
 
 import pytest
 
-from statekit import AsyncStateKit, StateKit
+from statekit import AsyncStateKit, Flag, StateKit
 from statekit.errors import StoreUnavailable
 from statekit.store import push
+from statekit.store.op import command
 from statekit.store.push import Push, Watch, pauses
 from tests.servers import wait_until
 
@@ -106,8 +111,9 @@ def test_a_listener_that_fails_does_not_deafen_the_others():
     only = Scripted(("subscribe", "c", b""), ("message", "c", b"1"), None)
     made = iter([only])
     pushed, ear = Push(lambda: next(made, Scripted())), Ear()
-    pushed._listeners["c"] = (Broken(), ear)
-    pushed.subscribe("d", Ear())
+    broken, other = Broken(), Ear()
+    pushed._listeners["c"] = (weakref.ref(broken), weakref.ref(ear))
+    pushed.subscribe("d", other)
     wait_until(lambda: "close" in only.sent)
     pushed.close()
     assert ear.noted[:3] == [None, b"1", "settled"]
@@ -148,6 +154,57 @@ def test_a_listener_that_left_hears_nothing_more():
         kit.store.push.subscribe("c", other)
         wait_until(lambda: "settled" in other.noted)
         assert ear.noted == [None, "settled"]
+
+
+def own_threads():
+    return {one for one in threading.enumerate() if one.name.startswith("statekit-")}
+
+
+def connected(kit):
+    return kit.store.run(command("CLIENT", "LIST", read_only=True)).count(b"\n")
+
+
+def test_kits_dropped_instead_of_closed_are_collected_and_leave_no_thread_and_no_connection(
+    valkey_url, namespace
+):
+    before = own_threads()
+    with StateKit.connect(valkey_url, namespace) as watching:
+        wait_until(lambda: watching.store.push._live)
+        connections = connected(watching)
+        before |= own_threads()
+        for number in range(20):
+            kit = StateKit.connect(valkey_url, namespace)
+            kit.flags.set("a", Flag())
+            with kit.pools.register("p", open=list, fleet=40).checkout():
+                pass
+            assert len(own_threads() - before) >= 2, number
+            kept = weakref.ref(kit.store)
+            del kit
+        # polled: a thread may be at work for its kit just now, and holds it until that is done
+        wait_until(lambda: gc.collect() >= 0 and kept() is None, 30)
+        wait_until(lambda: gc.collect() >= 0 and not own_threads() - before, 30)
+        # of 40; one or two more may be the watching kit's own, whose threads ask at the same time
+        wait_until(lambda: connected(watching) <= connections + 2, 30)
+
+
+def test_what_outlives_its_kit_goes_on_being_kept_current(valkey_url, namespace):
+    flags = StateKit.connect(valkey_url, namespace).flags
+    flags.load()
+    gc.collect()
+    time.sleep(push.IDLE * 1.5)
+    with StateKit.connect(valkey_url, namespace) as kit:
+        assert kit.flags.set("a", Flag(), wait=30).complete
+        assert flags.enabled("a")
+
+
+def test_a_thread_that_found_nobody_left_is_followed_by_another():
+    with StateKit.in_memory() as kit:
+        kit.store.push.subscribe("c", Ear())
+        kit.flags._replica.close()
+        wait_until(lambda: kit.store.push._thread is None, 30)
+        other = Ear()
+        kit.store.push.subscribe("c", other)
+        wait_until(lambda: other.noted == [None, "settled"])
 
 
 async def test_the_asyncio_push_hears_the_same():
