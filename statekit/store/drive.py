@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 import select
 import threading
+from functools import cache
 from time import monotonic
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -75,21 +76,24 @@ async def adrive(transport: AsyncTransport, op: Op[T], budget: float) -> T:
 
 
 def wired(call: Call) -> tuple[Arg, ...]:
-    """Write a call as the command that goes over the wire."""
+    """Write a plain command, or a script that goes whole, as the words that go over the wire."""
     script = call.script
     if script is None:
         return call.args
-    if call.whole:
-        return ("EVAL", script.source, call.keys, *call.args)
-    return ("EVALSHA", script.sha, call.keys, *call.args)
+    return ("EVAL", script.source, call.keys, *call.args)
 
 
 def packed(calls: Round) -> bytes:
     """Write the calls of a round in the protocol of Redis, as one message."""
     parts: list[bytes] = []
     for call in calls:
-        words = wired(call)
-        parts.append(b"*%d\r\n" % len(words))
+        words: tuple[Arg, ...]
+        if call.script is None or call.whole:
+            words = wired(call)
+            parts.append(b"*%d\r\n" % len(words))
+        else:
+            words = (call.keys, *call.args)
+            parts.append(b"*%d\r\n%b" % (len(words) + 2, _evalsha(call.script.sha)))
         for word in words:
             if isinstance(word, str):
                 data = _utf8(word)
@@ -97,6 +101,12 @@ def packed(calls: Round) -> bytes:
                 data = word if isinstance(word, bytes) else _decimal(word)
             parts.append(b"$%d\r\n%b\r\n" % (len(data), data))
     return b"".join(parts)
+
+
+@cache
+def _evalsha(sha: str) -> bytes:
+    """Write the words every run of a script begins with."""
+    return b"$7\r\nEVALSHA\r\n$%d\r\n%b\r\n" % (len(sha), sha.encode())
 
 
 def _utf8(text: str) -> bytes:

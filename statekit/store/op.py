@@ -18,7 +18,7 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha1
 from importlib.resources import files
-from typing import Any, TypeAlias, TypeVar, TypeVarTuple, overload
+from typing import Any, NamedTuple, TypeAlias, TypeVar, TypeVarTuple, overload
 
 from statekit.errors import StoreError, UsageError
 
@@ -34,8 +34,7 @@ Arg: TypeAlias = str | bytes | int
 Reply: TypeAlias = Any
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(NamedTuple):
     """One command of a round: a plain command, or a script with its keys first among the arguments."""
 
     args: tuple[Arg, ...]

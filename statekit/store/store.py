@@ -10,7 +10,7 @@ import os
 import random
 import socket
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from time import monotonic
 from typing import Any, Protocol, TypeVar
 
@@ -132,7 +132,7 @@ class _Governed:
             for index, reply in enumerate(replies)
             if isinstance(reply, StoreRejected) and reply.args[0].startswith("NOSCRIPT")
         ]
-        again = yield tuple(replace(calls[index], whole=True) for index in missing)
+        again = yield tuple(calls[index]._replace(whole=True) for index in missing)
         complete = list(replies)
         for index, reply in zip(missing, again, strict=True):
             complete[index] = reply

@@ -160,6 +160,19 @@ def test_a_changed_count_keeps_what_was_used(valkey_url, steps):
         assert (bool(reply[0]), reply[3::4], reply[2::4]) == oracle.expected(now, limits, cost)
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_running_totals_that_wrap_stay_exact(valkey_url, seed):
+    """Ten years leave a word 11 bits for units, too few for the sum; then the count outgrows them."""
+    rng, pair, oracle, now = random.Random(seed), Pair(valkey_url), Oracle(), START
+    year = 365 * 86400 * 10**6
+    for step in range(300):
+        now += rng.randrange(year)
+        limits = [Limit([10, 700, 3000][step // 100], 10 * 365 * 86400)]
+        cost = rng.randrange(1, [4, 200, 500][step // 100])
+        reply = pair.hit(now, spec("log", limits, cost))
+        assert (bool(reply[0]), reply[3::4], reply[2::4]) == oracle.expected(now, limits, cost)
+
+
 def test_long_rings_agree(server_url):
     """Rings that grow, turn round, thin out and shrink, under bursts and lulls."""
     rng, pair, now = random.Random(7), Pair(server_url), START
