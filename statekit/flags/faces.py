@@ -22,6 +22,7 @@ class Flags(LocalFlags[Replica]):
 
     def _ready(self) -> None:
         self._replica.load()
+        self._answer_at_once()
 
     def load(self) -> None:
         """Load the flags and follow them from now on; free if that has happened. Never raises for the store."""
@@ -98,6 +99,7 @@ class AsyncFlags(LocalFlags[AsyncReplica]):
         if not self._recalled:
             self._recalled = True
             self._replica.recall()
+        self._answer_at_once()
 
     async def load(self) -> None:
         """Same as `Flags.load`, for asyncio."""

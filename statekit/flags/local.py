@@ -27,6 +27,7 @@ from statekit.flags.explain import (
 from statekit.replica import AsyncReplica, Change, Entry, Replica, Written
 from statekit.replica.core import Absent
 from statekit.replica.protocol import dumped
+from statekit.store.fork import on_fork
 from statekit.store.hooks import Hooks
 from statekit.store.op import Op
 from statekit.store.store import Clock
@@ -46,11 +47,14 @@ class LocalFlags(Generic[R]):
         self._replica: R = replica
         self._hooks = hooks
         self._clock = clock or _now
-        self._rules: dict[str, Decide] = {}
+        self._known: dict[str, Decide] = {}
+        self._rules = self._known
+        """What is answered from at once: all that is known, or nothing until `_ready` has asked the store."""
         self._flags: dict[str, Flag] = {}
         self._errors: dict[str, str] = {}
         self._told: set[object] = set()
         replica.derive(self._compile)
+        on_fork(self)
 
     # -- local answers -----------------------------------------------------------------------------------
 
@@ -194,17 +198,25 @@ class LocalFlags(Generic[R]):
         """Have the flags at hand as far as that is possible without awaiting."""
         raise NotImplementedError
 
+    def _answer_at_once(self) -> None:
+        while self._rules is not self._known:  # again if a change came in between
+            self._rules = self._known
+
+    def after_fork(self) -> None:
+        """Answer nothing in a child before `_ready` has run there: a blocking one then asks the store itself."""
+        self._rules = {}
+
     def _decided(self, name: str, actor: Any, default: Any, attributes: dict[str, Any]) -> Outcome:
         overridden = (_overrides.get() or {}).get((id(self), _named(name)))
         if overridden is not None:
             return overridden
         self._ready()
-        decide = self._rules.get(name)
+        decide = self._known.get(name)
         return decide(actor, attributes) if decide else self._unknown(name, default)
 
     def _lookup(self, name: str) -> Decide | None:
         overridden = (_overrides.get() or {}).get((id(self), name))
-        return self._rules.get(name) if overridden is None else lambda _actor, _attributes: overridden
+        return self._known.get(name) if overridden is None else lambda _actor, _attributes: overridden
 
     def _unknown(self, name: str, default: Any) -> Outcome:
         reason = Reason.INVALID if name in self._errors else Reason.UNKNOWN
@@ -245,7 +257,7 @@ class LocalFlags(Generic[R]):
 
     def _compile(self, change: Change) -> None:
         """Compile what changed, then swap; a document that makes no flag leaves the earlier one in force."""
-        rules, flags = dict(self._rules), dict(self._flags)
+        rules, flags = dict(self._known), dict(self._flags)
         for name in change.names:
             document = change.snapshot.documents.get(name)
             self._errors.pop(name, None)
@@ -259,7 +271,8 @@ class LocalFlags(Generic[R]):
             except (DocumentInvalid, ValueError) as error:
                 self._errors[name] = str(error)
                 self._hooks.emit(FlagInvalid(name, str(error)))
-        self._flags, self._rules = flags, rules
+        self._flags, self._known = flags, rules
+        self._rules = rules
 
 
 def _now() -> int:

@@ -73,8 +73,9 @@ class Replica(LocalCopy[Store]):
                 self._left = False
                 self.recall()
                 self._sync()
-                self._store.push.subscribe(self._at.channel, self)
-                self._beat = self._store.pulse.every(self._reconcile, self._tick)
+                if self._beat is None:  # a forked child has them from its parent
+                    self._store.push.subscribe(self._at.channel, self)
+                    self._beat = self._store.pulse.every(self._reconcile, self._tick)
                 self.loaded = True
                 _following.add(self)
 
@@ -88,8 +89,10 @@ class Replica(LocalCopy[Store]):
             self._store.run(self.syncing())
 
     def after_fork(self) -> None:
+        """Ask before the first use here: what the parent heard until now may be behind, and is not signed for."""
         super().after_fork()
         self._asking = threading.RLock()
+        self.loaded = False
 
     def _tick(self) -> None:
         self._sync()
@@ -158,11 +161,10 @@ class Replica(LocalCopy[Store]):
 
     def close(self) -> None:
         """Stop following, and leave the fleet. Closing twice is fine."""
-        if self.loaded:
-            self.loaded = False
+        beat, self._beat, self.loaded = self._beat, None, False
+        if beat is not None:
             _following.discard(self)
-            if self._beat:
-                self._beat.cancel()
+            beat.cancel()
             self._store.push.unsubscribe(self._at.channel, self)
             with self._asking:
                 self._store.run(self.leaving(), self._store.budget.decision)

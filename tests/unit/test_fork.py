@@ -10,14 +10,21 @@ import time
 import traceback
 from collections.abc import Callable
 
-from statekit import AsyncStateKit, StateKit
+import pytest
+
+from statekit import AsyncStateKit, Flag, StateKit, TenantSettings
 from statekit.store.fork import on_fork
 from statekit.store.op import command
 from statekit.store.pulse import Pulse
+from statekit.store.push import Push
 from tests.conftest import PATIENT
 from tests.servers import wait_until
 
 ROUNDS = 200
+
+
+class Settings(TenantSettings):
+    plan: str = "free"
 
 
 def in_child(work: Callable[[], object]) -> int:
@@ -187,3 +194,30 @@ def test_a_beat_that_is_at_work_while_the_process_forks_is_not_lost_to_the_child
     pulse.close()
     ours.close()
     theirs.close()
+
+
+def test_the_first_use_in_a_child_asks_the_store_and_signs_for_the_answer(
+    valkey_url: str, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not a moment later, when its listener has joined: here it never does."""
+    kit = StateKit.connect(valkey_url, namespace, snapshot_dir=None)
+    tenants = kit.tenants(Settings)
+    kit.flags.set("a", Flag(), wait=30)
+    kit.flags.set("old", Flag())
+    assert tenants.known() == ()
+    monkeypatch.setattr(Push, "restart_after_fork", lambda _: None)
+    monkeypatch.setattr(Pulse, "restart_after_fork", lambda _: None)
+
+    def child() -> None:
+        other = StateKit.connect(valkey_url, namespace, snapshot_dir=None)
+        other.flags.set("a", Flag(enabled=False))
+        other.tenants(Settings).update("acme", {})
+        assert kit.flags.enabled("a") is False
+        assert kit.flags.enabled("old") is True
+        assert tenants.known() == ("acme",)
+        assert kit.store.worker in {one.name for one in kit.flags.workers()}
+        assert other.flags.set("a", Flag(), wait=0).workers == 3  # the parent, the child, and this one
+
+    assert all_well([in_child(child)])
+    wait_until(lambda: kit.flags.enabled("a"))
+    kit.close()
