@@ -142,6 +142,8 @@ def rejected(error: theirs.ResponseError) -> StoreRejected:
         )
     if isinstance(error, theirs.ReadOnlyError) or any(word in text for word in _REFUSING):
         return StoreReadOnly(f"the store refuses writes: {text}; point statekit at a writable primary")
+    if text.startswith("WRONGTYPE"):
+        return StoreRejected(f"{text}: another program writes under this namespace; choose another namespace")
     return StoreRejected(text)
 
 

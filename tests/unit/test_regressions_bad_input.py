@@ -143,3 +143,8 @@ def test_an_operation_runs_once_and_says_so_instead_of_answering_none() -> None:
 def test_an_error_inside_a_script_reads_the_same_from_every_server() -> None:
     wrapped = "Error running script (call to f_1e71): @user_script:45: WRONGTYPE Operation against a key"
     assert str(rejected(ResponseError(wrapped))).startswith("WRONGTYPE")
+
+
+def test_a_key_of_another_program_is_told_with_its_cure() -> None:
+    error = rejected(ResponseError("WRONGTYPE Operation against a key holding the wrong kind of value"))
+    assert str(error).endswith("another program writes under this namespace; choose another namespace")
