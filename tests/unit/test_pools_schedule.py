@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -57,7 +57,7 @@ class World:
     def execute(self, calls: Any) -> Any:
         """Run at the store, at its time of arrival: a request that was under way for long is not older for it."""
         return self.store.exchange(
-            tuple(replace(call, args=(*call.args[:-1], self.stamp())) for call in calls), 1
+            tuple(call._replace(args=(*call.args[:-1], self.stamp())) for call in calls), 1
         )
 
     def shares(self) -> dict[str, int]:
