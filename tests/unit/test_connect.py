@@ -315,12 +315,10 @@ def test_an_asyncio_kit_serves_one_loop_after_another(valkey_url: str, namespace
 
 
 def test_an_idle_connection_that_the_server_closed_is_not_asked(valkey_url: str, namespace: str) -> None:
-    """One connection stays at hand from round to round; when it ends, the pool mends it before the next."""
+    """Connections stay at hand from round to round; one that ended is mended by the pool before the next."""
     with StateKit.connect(valkey_url, namespace, budget=PATIENT) as kit:
         limiter = kit.rate_limiter("api", "9/hour", on_outage="deny")
-        ids = {kit.store.run(command("CLIENT", "ID")) for _ in range(3)}
-        assert len(ids) == 1
-        redis.Redis.from_url(valkey_url).client_kill_filter(_id=ids.pop())
-        assert not limiter.hit("k").degraded
-        assert limiter.hit("k").remaining == 7
-        assert kit.store.transport._pool._created_connections == 1
+        for left in (8, 7, 6):
+            number = kit.store.run(command("CLIENT", "ID"))
+            redis.Redis.from_url(valkey_url).client_kill_filter(_id=number)
+            assert limiter.hit("k").remaining == left
