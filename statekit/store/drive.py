@@ -245,9 +245,7 @@ class _Punctual:
             self.socket_timeout, self.socket_connect_timeout = left, min(left, self._patience)
         try:
             super().connect()  # type: ignore[misc]
-        except (
-            BaseException
-        ):  # an interrupt would leave half a connection, which the pool takes for a whole one
+        except BaseException:  # an interrupt would leave half a connection, which passes for a whole one
             self.disconnect()
             raise
 
