@@ -44,7 +44,7 @@ class Course:
         return replace(self, seconds=self.seconds + longer, slide=longer)
 
 
-FULL = Course(seconds=46, hammer=18, restart=19, slide=24)
+FULL = Course(seconds=42, hammer=18, restart=19, slide=24)
 QUICK = Course(seconds=18, hammer=7, restart=7.5)
 
 
