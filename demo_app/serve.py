@@ -14,8 +14,7 @@ from pathlib import Path
 from demo_app.children import ChildFailed, Children, interruptible
 from demo_app.pods import Fleet, Plan
 from demo_app.settings import State
-from statekit import StatekitError
-from statekit.store.embedded import Embedded
+from statekit import Embedded, StatekitError
 
 __all__ = ["serve", "store_for"]
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from statekit.ratelimit import AsyncRateLimiter, Decision, Limit, RateLimiter
     from statekit.sessions import AsyncSessions, CookiePolicy, SaveOutcome, Session, Sessions
     from statekit.store import Budget, Op, together
+    from statekit.store.embedded import Embedded
     from statekit.tenants import TenantSettings
     from statekit.tenants.faces import AsyncTenants, Tenants
 
@@ -51,6 +52,7 @@ _HOMES = {
         "statekit.ratelimit": ("AsyncRateLimiter", "Decision", "Limit", "RateLimiter"),
         "statekit.sessions": ("AsyncSessions", "CookiePolicy", "SaveOutcome", "Session", "Sessions"),
         "statekit.store": ("Budget", "Op", "together"),
+        "statekit.store.embedded": ("Embedded",),
         "statekit.tenants": ("TenantSettings",),
         "statekit.tenants.faces": ("AsyncTenants", "Tenants"),
     }.items()
@@ -80,6 +82,7 @@ __all__ = [
     "Budget",
     "CookiePolicy",
     "Decision",
+    "Embedded",
     "Flag",
     "Flags",
     "Limit",

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from urllib.request import urlopen
 
 import pytest
 
 from tests.demo.runs import Browser, running
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
 @pytest.fixture(scope="module", params=["memory", "shared"])
@@ -139,6 +143,28 @@ def test_the_live_page_needs_nothing_from_elsewhere(pods, state):
     assert f"state: {state}" in page
     elsewhere = set(re.findall(r"https?://[^\"'\s]+", page)) - set(pods)
     assert elsewhere == set()
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs a chromium on PATH")
+def test_a_browser_shows_which_pods_answered(pods, tmp_path):
+    quiet = (
+        "--disable-gpu",
+        "--no-first-run",
+        "--disable-background-networking",
+        "--disable-component-update",
+    )
+    command = [
+        CHROMIUM,
+        "--headless",
+        "--no-sandbox",
+        *quiet,
+        "--disable-sync",
+        f"--user-data-dir={tmp_path}",
+    ]
+    command += ["--virtual-time-budget=3000", "--dump-dom", pods[0] + "/"]
+    page = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+    answered = set(re.findall(r"(pod-\d) · \d+", page))
+    assert answered == {"pod-1", "pod-2"}
 
 
 def test_only_peers_may_be_asked_from_a_browser(pods):
