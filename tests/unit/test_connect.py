@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import socket
+import subprocess
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import fakeredis
@@ -160,6 +163,45 @@ def _binds(one: socket.socket, port: int) -> bool:
     except OSError:
         return False
     return True
+
+
+@pytest.fixture
+def tls_server(tmp_path: Path) -> Iterator[tuple[Server, Path]]:
+    """A Redis that speaks only TLS, with a certificate of its own making."""
+    openssl = shutil.which("openssl") or pytest.skip("needs openssl to make a certificate")
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    command = [
+        openssl,
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-days",
+        "2",
+        "-subj",
+        "/CN=localhost",
+    ]
+    command += ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
+    subprocess.run([*command, "-keyout", key, "-out", certificate], check=True, capture_output=True)
+    (port,) = free_ports(1)
+    options = ("--tls-port", str(port), "--tls-cert-file", str(certificate), "--tls-key-file", str(key))
+    options += ("--tls-ca-cert-file", str(certificate), "--tls-auth-clients", "no")
+    with Server(binary("redis7"), options) as server:
+        server.port = port
+        yield server, certificate
+
+
+@pytest.mark.parametrize("scheme", ["rediss", "valkeys"])
+def test_tls(tls_server: tuple[Server, Path], scheme: str, namespace: str) -> None:
+    server, certificate = tls_server
+    trusted = f"{scheme}://localhost:{server.port}/0?ssl_ca_certs={certificate}"
+    with StateKit.connect(trusted, namespace, budget=PATIENT) as kit:
+        tour(kit)
+    with Blocking(AsyncStateKit.connect(trusted, namespace, budget=PATIENT)) as kit:
+        assert kit.ping() > 0
+    with pytest.raises(StoreUnavailable, match=r"(?i)certificate"):
+        StateKit.connect(f"{scheme}://localhost:{server.port}/0", namespace, budget=PATIENT).ping()
 
 
 @pytest.fixture(scope="module")
