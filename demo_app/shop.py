@@ -43,6 +43,13 @@ def blueprint(sk: Any) -> Blueprint:
         session["cart"] = [*session["cart"], asked_for("item")]
         return {"items": session["cart"]}
 
+    add_devices(shop, sk)
+    return shop
+
+
+def add_devices(shop: Blueprint, sk: Any) -> None:
+    """Add the endpoints with which users see where they are signed in, and end it."""
+
     @shop.get("/sessions")
     def sessions() -> dict[str, Any]:
         principal = f"user:{signed_in()}"
@@ -62,8 +69,6 @@ def blueprint(sk: Any) -> Blueprint:
     def revoke(handle: str) -> dict[str, Any]:
         mine = {one.handle for one in sk.sessions.sessions_of(f"user:{signed_in()}")}
         return {"revoked": handle in mine and sk.sessions.revoke(handle)}
-
-    return shop
 
 
 def signed_in() -> str:
