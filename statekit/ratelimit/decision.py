@@ -64,6 +64,10 @@ class Decision:
     """What the script answered; spelt out by `limits`, when somebody reads it."""
     degraded: bool = False
     """The store could not be asked: this is the answer declared as ``on_outage``."""
+    local: bool = False
+    """This process answered by itself from what the store had told it before: no round trip, still exact."""
+    aged_us: int = 0
+    """Microseconds since the store gave the figures."""
 
     def __bool__(self) -> bool:
         return self.allowed
@@ -76,13 +80,13 @@ class Decision:
     @property
     def limits(self) -> tuple[LimitState, ...]:
         """Where each limit stands, in the order given."""
-        states, start = [], 2
+        states, start, aged = [], 2, self.aged_us
         for hit in self.hits:
             rule = hit.rule
             for limit, policy in zip(rule.limits, rule.policies, strict=True):
                 left, retry, more, reset = self.figures[start : start + 4]
-                wait = None if retry < 0 else retry / 1e6
-                times = wait, more / 1e6, reset / 1e6
+                wait = None if retry < 0 else _left(retry, aged)
+                times = wait, _left(more, aged), _left(reset, aged)
                 states.append(LimitState(rule.name, hit.key, policy, limit, left, *times, rule.shadow))
                 start += 4
         return tuple(states)
@@ -90,7 +94,7 @@ class Decision:
     @property
     def at(self) -> float:
         """When it was decided, by the store's clock, in seconds since 1970; 0.0 if the store was not asked."""
-        return self.figures[1] / 1e6
+        return (self.figures[1] + self.aged_us) / 1e6
 
     @property
     def would_refuse(self) -> bool:
@@ -150,6 +154,10 @@ class Decision:
         if not self.allowed and self.retry_after is not None:
             fields["Retry-After"] = str(max(1, math.ceil(self.retry_after)))
         return fields
+
+
+def _left(span: int, aged: int) -> float:
+    return max(0, span - aged) / 1e6
 
 
 def _tightest(states: Sequence[LimitState]) -> LimitState:
