@@ -1,0 +1,129 @@
+"""Results as text: for the terminal, and as tables for the documentation."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+__all__ = ["amount", "documented", "lines", "promised"]
+
+SCALES = (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6), ("ns", 1e-9))
+
+
+def amount(value: float, unit: str) -> str:
+    """A value for readers: three digits, and a unit of fitting size."""
+    if unit == "s":
+        name, scale = next((row for row in SCALES if abs(value) >= row[1]), SCALES[-1])
+        return f"{_digits(value / scale)} {name}"
+    return f"{_digits(value)} {unit}"
+
+
+def _digits(value: float) -> str:
+    if value == round(value) or abs(value) >= 1000:
+        return f"{round(value):,}"
+    return f"{value:.3g}"
+
+
+def promised(promise: dict[str, Any], unit: str) -> str:
+    """A promise and what became of it, in a line."""
+    whole = promise["text"] if promise["of"] else f"{promise['direction']} {amount(promise['bound'], unit)}"
+    if promise["measured"] is None:
+        return f"{promise['who']}: {whole}: {promise['why']}"
+    return f"{promise['who']}: {whole}: {_measured(promise, unit)}"
+
+
+def _measured(promise: dict[str, Any], unit: str) -> str:
+    if promise["of"] is None:
+        return amount(promise["measured"], unit)
+    measured, q1, q3 = (_digits(promise[key]) for key in ("measured", "q1", "q3"))
+    return f"{measured}x" if q1 == q3 else f"{measured}x ({q1} to {q3})"
+
+
+MARKS = {True: "kept", False: "MISSED", None: "void"}
+
+
+def lines(result: dict[str, Any]) -> Iterator[str]:
+    """A case for the terminal."""
+    for part in result["results"]:
+        yield f"  {part['label']}"
+        for one in part["series"]:
+            yield f"    {one['name']:<44} {_value(one, part['unit'])}"
+        for promise in part["promises"]:
+            yield f"    {MARKS[promise['kept']]:>6}: {promised(promise, part['unit'])}"
+
+
+def _value(one: dict[str, Any], unit: str) -> str:
+    if one["role"] == "absent":
+        return f"left out: {one['why']}"
+    if "failed" in one:
+        return f"no figure: {one['failed']}"
+    p50 = f"   p50 {amount(one['p50'], unit)}, p99 {amount(one['p99'], unit)}" if "p50" in one else ""
+    return f"{amount(one['median'], unit):>12}{p50}"
+
+
+# -- for the documentation -------------------------------------------------------------------------------
+
+PLACE = re.compile(r"(<!-- bench: (\S+) -->\n).*?(<!-- end of bench -->)", re.DOTALL)
+
+
+def documented(page: str, report: dict[str, Any]) -> str:
+    """Fill every ``<!-- bench: case -->`` … ``<!-- end of bench -->`` of a page with that case's tables."""
+    results = {result["name"]: result for result in report["results"]}
+
+    def filled(place: re.Match[str]) -> str:
+        if place[2] == "conditions":
+            return place[1] + "\n".join(_conditions(report["conditions"])) + "\n" + place[3]
+        result = results.get(place[2])
+        return place[0] if result is None else place[1] + "\n".join(tables(result)) + "\n" + place[3]
+
+    return PLACE.sub(filled, page)
+
+
+def tables(result: dict[str, Any]) -> Iterator[str]:
+    """A case as Markdown."""
+    if "error" in result or "skipped" in result:
+        yield result.get("skipped") or "It failed: " + result["error"].strip().splitlines()[-1]
+    for part in result["results"]:
+        yield from _table(part)
+
+
+def _table(part: dict[str, Any]) -> Iterator[str]:
+    yield from (f"**{part['label']}**", "", "| | figure | quartiles |", "|---|---|---|")
+    for one in part["series"]:
+        name = {"floor": f"*{one['name']}* (floor)", "statekit": f"**{one['name']}**"}.get(
+            one["role"], one["name"]
+        )
+        yield f"| {name} | {_cells(one, part['unit'])} |"
+    yield ""
+    for promise in part["promises"]:
+        yield f"- {MARKS[promise['kept']]}: {promised(promise, part['unit'])}"
+    yield from [""] if part["promises"] else []
+
+
+def _cells(one: dict[str, Any], unit: str) -> str:
+    if one["role"] == "absent" or "failed" in one:
+        return f"{_value(one, unit)} | "
+    whole = amount(one["median"], unit)
+    return (
+        f"{whole} | {amount(one['q1'], unit)} to {amount(one['q3'], unit)}"
+        if one["q1"] != one["q3"]
+        else f"{whole} | "
+    )
+
+
+def _conditions(conditions: dict[str, Any]) -> Iterator[str]:
+    server = conditions["server"]
+    yield f"{server['name']} {server['version']} over {server['transport']} · {conditions['cpu']}, {conditions['cores']} cores"
+    yield f" · Python {conditions['python']} · {conditions['date']} · commit `{conditions['commit']}`."
+    yield "Packages: " + _packages(conditions["packages"])
+
+
+def _packages(packages: dict[str, str]) -> str:
+    return ", ".join(f"{name} {version}" for name, version in packages.items()) + "."
+
+
+def totals(results: Sequence[dict[str, Any]]) -> dict[str, int]:
+    """How many promises were kept, missed, and could not be judged."""
+    every = [p["kept"] for result in results for part in result["results"] for p in part["promises"]]
+    return {"kept": every.count(True), "missed": every.count(False), "void": every.count(None)}
