@@ -9,16 +9,16 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, TypeAlias
 
 from mmh3 import hash as murmur
 
-from statekit.flags.buckets import BUCKETS, threshold, variant_bucket
-from statekit.flags.conditions import Test, test_of
+from statekit.flags.buckets import BUCKETS, threshold
 from statekit.flags.core import Flag, Kind, Rule, Variant, kind_of
+from statekit.flags.forks import first_match
 
 __all__ = ["Decide", "Outcome", "Reason", "compiled"]
 
@@ -60,6 +60,14 @@ class Outcome:
     variant: str | None
     reason: Reason
     rule: int | None = None
+    silent: bool = field(init=False)
+    """Whether the flag has nothing to say, so that a value asked for is the caller's default."""
+    shared: bool = field(init=False)
+    """Whether the value could be changed by whoever gets it, who is therefore given a copy."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "silent", not self.on and self.kind is not Kind.BOOLEAN)
+        object.__setattr__(self, "shared", self.kind is Kind.OBJECT)
 
 
 Decide: TypeAlias = Callable[[Any, dict[str, Any]], Outcome]
@@ -110,12 +118,9 @@ class _Maker:
         otherwise = self.limited(self.flag.rollout, None, None)
         if not self.flag.rules:
             return otherwise
-        rules = tuple(
-            (test_of(rule.when), self.served(rule, index)) for index, rule in enumerate(self.flag.rules)
-        )
-        if any("actor" in rule.when for rule in self.flag.rules):
-            return _with_actor(_first_match(rules, otherwise))
-        return _first_match(rules, otherwise)
+        rules = [(rule.when, self.served(rule, index)) for index, rule in enumerate(self.flag.rules)]
+        decide = first_match(rules, otherwise)
+        return _with_actor(decide) if any("actor" in rule.when for rule in self.flag.rules) else decide
 
     def served(self, rule: Rule, index: int) -> Decide:
         if rule.serve is False:
@@ -150,14 +155,7 @@ class _Maker:
         if len(outcomes) == 1:
             return outcomes[0]
         bounds = _bounds([one.weight for one in variants.values()])
-        salt, nobody = self.salt, self.off(Reason.NO_ACTOR, rule)
-
-        def split(actor: Any, _attributes: dict[str, Any]) -> Outcome:
-            if actor is None:
-                return nobody
-            return outcomes[bisect_right(bounds, variant_bucket(salt, actor))]
-
-        return split
+        return _split(self.salt, bounds, outcomes, self.off(Reason.NO_ACTOR, rule))
 
     def scheduled(self, clock: Clock, decide: Decide) -> Decide:
         starts, ends = _micros(self.flag.starts, 0), _micros(self.flag.ends, math.inf)
@@ -200,16 +198,6 @@ def _with_actor(decide: Decide) -> Decide:
     return with_actor
 
 
-def _first_match(rules: tuple[tuple[Test, Decide], ...], otherwise: Decide) -> Decide:
-    def first_match(actor: Any, attributes: dict[str, Any]) -> Outcome:
-        for holds, decide in rules:
-            if holds(attributes):
-                return decide(actor, attributes)
-        return otherwise(actor, attributes)
-
-    return first_match
-
-
 def _rolled(share: tuple[str, int], inside: Outcome | Decide, outside: Outcome, nobody: Outcome) -> Decide:
     """Inside a percentage or not; the hash is `buckets.bucket`, written out for speed."""
     salt, limit = share
@@ -230,18 +218,40 @@ def _rolled(share: tuple[str, int], inside: Outcome | Decide, outside: Outcome, 
     return rolled
 
 
+def _split(salt: str, bounds: list[int], outcomes: list[Outcome], nobody: Outcome) -> Decide:
+    """One of several by the actor's bucket; the hash is `buckets.variant_bucket`, written out for speed."""
+    prefix = f"{salt}:variant:"
+
+    def split(actor: Any, _attributes: dict[str, Any]) -> Outcome:
+        if actor is None:
+            return nobody
+        try:
+            key = f"{prefix}{actor}".encode()  # never text, as above
+        except UnicodeEncodeError:
+            key = f"{prefix}{actor}".encode("utf-8", "surrogatepass")
+        return outcomes[bisect_right(bounds, murmur(key, 0, False) % BUCKETS)]  # noqa: FBT003
+
+    return split
+
+
 def _provided(flag: Flag, lookup: Lookup, off: Outcome, decide: Decide) -> Decide:
     """Only if every prerequisite is on (or off, or on with a certain variant) for the same actor."""
-    wanted = tuple(dict(flag.prerequisites).items())  # type: ignore[arg-type]
+    wanted = dict(flag.prerequisites).items()  # type: ignore[arg-type]
+    states = tuple((name, state) for name, state in wanted if isinstance(state, bool))
+    variants = tuple((name, state) for name, state in wanted if isinstance(state, str))
 
     def provided(actor: Any, attributes: dict[str, Any]) -> Outcome:
         depth = attributes.get(_DEPTH, 0)
         if depth >= DEEPEST:
             return off
         attributes[_DEPTH] = depth + 1
-        for name, state in wanted:
+        for name, state in states:
             other = lookup(name)
-            if other is None or not _meets(other(actor, attributes), state):
+            if other is None or other(actor, attributes).enabled is not state:
+                return off
+        for name, variant in variants:
+            other = lookup(name)
+            if other is None or other(actor, attributes).variant != variant:
                 return off
         attributes[_DEPTH] = depth
         return decide(actor, attributes)
@@ -251,10 +261,6 @@ def _provided(flag: Flag, lookup: Lookup, off: Outcome, decide: Decide) -> Decid
 
 _DEPTH: Any = object()
 """Where the attributes of one evaluation count how deep it has gone; no attribute can have this name."""
-
-
-def _meets(outcome: Outcome, state: bool | str) -> bool:
-    return outcome.variant == state if isinstance(state, str) else outcome.enabled is state
 
 
 def override_outcome(value: Any) -> Outcome:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import itertools
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -36,6 +37,8 @@ __all__ = ["LocalFlags", "checked", "revision"]
 
 R = TypeVar("R", Replica, AsyncReplica)
 
+COMPARED = 1000
+"""Names that one unknown is compared with, to say which may have been meant: it takes 10 µs each."""
 _overrides: ContextVar[Mapping[tuple[int, str], Outcome] | None] = ContextVar("statekit_flags", default=None)
 """What `override` set in this context; one variable for all kits, because context variables are for ever."""
 
@@ -58,7 +61,7 @@ class LocalFlags(Generic[R]):
 
     # -- local answers -----------------------------------------------------------------------------------
 
-    def enabled(self, name: str, *, actor: Any = None, default: bool = False, **attributes: Any) -> bool:
+    def enabled(self, /, name: str, *, actor: Any = None, default: bool = False, **attributes: Any) -> bool:
         """Whether a flag is on for an actor; local, well under a microsecond, never raises for the store.
 
         `actor` is who a percentage is decided by (a user id, a tenant: any text or number); `attributes` are
@@ -78,7 +81,7 @@ class LocalFlags(Generic[R]):
             return self._decided(name, actor, default, attributes).enabled
         return decide(actor, attributes).enabled
 
-    def value(self, name: str, default: Any = None, *, actor: Any = None, **attributes: Any) -> Any:
+    def value(self, /, name: str, default: Any = None, *, actor: Any = None, **attributes: Any) -> Any:
         """The value a flag serves to an actor, of the type of `default`; local, never raises for the store.
 
         `default` is answered for a flag nobody has set, for a flag that is off (a boolean flag that is off
@@ -90,19 +93,23 @@ class LocalFlags(Generic[R]):
         except TypeError:  # as above
             decide = None
         outcome = decide(actor, attributes) if decide else self._decided(name, actor, default, attributes)
-        if not outcome.on and outcome.kind is not Kind.BOOLEAN:
+        if outcome.silent:
             return default
+        value = outcome.value
+        if type(value) is type(default) and not outcome.shared:
+            return value
         return self._typed(name, outcome, default)
 
-    def explain(self, name: str, *, actor: Any = None, default: Any = None, **attributes: Any) -> Explanation:
+    def explain(
+        self, /, name: str, *, actor: Any = None, default: Any = None, **attributes: Any
+    ) -> Explanation:
         """Why a flag answers what it answers: the rule, the bucket, the version; local."""
         outcome = self._decided(name, actor, default, attributes)
-        silent = not outcome.on and outcome.kind is not Kind.BOOLEAN
         flag = self._flags.get(name)
         salt = (flag.salt if flag else "") or name
         return Explanation(
             name=name,
-            value=default if silent else self._typed(name, outcome, default),
+            value=default if outcome.silent else self._typed(name, outcome, default),
             enabled=outcome.enabled,
             variant=outcome.variant,
             reason=outcome.reason,
@@ -207,7 +214,9 @@ class LocalFlags(Generic[R]):
         self._rules = {}
 
     def _decided(self, name: str, actor: Any, default: Any, attributes: dict[str, Any]) -> Outcome:
-        overridden = (_overrides.get() or {}).get((id(self), _named(name)))
+        _named(name)
+        overrides = _overrides.get()
+        overridden = overrides.get((id(self), name)) if overrides else None
         if overridden is not None:
             return overridden
         self._ready()
@@ -215,24 +224,24 @@ class LocalFlags(Generic[R]):
         return decide(actor, attributes) if decide else self._unknown(name, default)
 
     def _lookup(self, name: str) -> Decide | None:
-        overridden = (_overrides.get() or {}).get((id(self), name))
+        overrides = _overrides.get()
+        overridden = overrides.get((id(self), name)) if overrides else None
         return self._known.get(name) if overridden is None else lambda _actor, _attributes: overridden
 
     def _unknown(self, name: str, default: Any) -> Outcome:
-        reason = Reason.INVALID if name in self._errors else Reason.UNKNOWN
-        if reason is Reason.UNKNOWN:
-            self._tell(("unknown", name), lambda: FlagUnknown(name, self._similar(name)))
-        return Outcome(
-            on=False, enabled=default is True, value=default, kind=Kind.OBJECT, variant=None, reason=reason
-        )
+        if name in self._errors:
+            return _unset(default, Reason.INVALID)
+        if name not in self._told:
+            self._tell(name, lambda: FlagUnknown(name, self._similar(name)))
+        return _UNSET if default is False else _unset(default, Reason.UNKNOWN)
 
     def _typed(self, name: str, outcome: Outcome, default: Any) -> Any:
         value = outcome.value
         if default is None or type(value) is type(default):
-            return deepcopy(value) if outcome.kind is Kind.OBJECT else value
+            return deepcopy(value) if outcome.shared else value
         if type(default) is float and type(value) is int:
             return float(value)
-        if outcome.kind is Kind.OBJECT and isinstance(default, dict | list):
+        if outcome.shared and isinstance(default, dict | list):
             return deepcopy(value)
         self._tell(("mismatch", name), lambda: FlagMismatch(name, value, default))
         return default
@@ -248,10 +257,11 @@ class LocalFlags(Generic[R]):
             raise UnknownFlag(f"there is no flag {name!r:.80}: {cure}; nothing was written") from None
 
     def _similar(self, name: str) -> str | None:
-        return next(iter(difflib.get_close_matches(name, self._flags, 1)), None)
+        among = itertools.islice(self._flags, COMPARED)
+        return next(iter(difflib.get_close_matches(name, list(among), 1)), None)
 
     def _tell(self, once: object, event: Callable[[], object]) -> None:
-        if once not in self._told and len(self._told) < 10_000:  # names may come from outside
+        if self._hooks and once not in self._told and len(self._told) < 10_000:  # names may come from outside
             self._told.add(once)
             self._hooks.emit(event())
 
@@ -277,6 +287,15 @@ class LocalFlags(Generic[R]):
 
 def _now() -> int:
     return time.time_ns() // 1000
+
+
+def _unset(default: Any, reason: Reason) -> Outcome:
+    return Outcome(
+        on=False, enabled=default is True, value=default, kind=Kind.OBJECT, variant=None, reason=reason
+    )
+
+
+_UNSET = _unset(False, Reason.UNKNOWN)  # noqa: FBT003
 
 
 def _named(name: str) -> str:
