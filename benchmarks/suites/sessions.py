@@ -1,0 +1,380 @@
+"""Sessions: how often the store is asked, what reading and changing one costs, and what is lost or comes back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from itertools import count
+from typing import Any
+
+from benchmarks.bench import AtMost, Comparison, Contender, Figure, Figures, Lab, case
+
+DATA: dict[str, Any] = {"user_id": 7, "items": ["apple", "pear"], "csrf": "k3" * 16, "visits": 0}
+TRIES = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """A session store, driven without its framework: open a session, save it, end it."""
+
+    name: str
+    open: Callable[[str], Any]
+    save: Callable[[Any], Any]
+    destroy: Callable[[Any], Any]
+    new: Callable[[], str]
+    """Store a session holding DATA; returns what its cookie would carry."""
+
+
+@case("sessions/round-trips", "How often is the store asked for the session of one request?")
+def round_trips(lab: Lab) -> Iterator[Figures]:
+    ours, flask, star = _statekit_trips(lab), _flask_session_trips(lab), _starsessions_trips(lab)
+    for label, most in (("untouched", 0), ("read", 1), ("changed", 2)):
+        yield Figures(
+            label,
+            "round trips",
+            [
+                Figure("statekit", ours[label]),
+                Figure("Flask-Session", flask[label], note="an app with its defaults"),
+                Figure("starsessions", star[label], note="with SessionAutoloadMiddleware"),
+            ],
+            promises=[AtMost("statekit", most)],
+        )
+
+
+def _statekit_trips(lab: Lab) -> dict[str, float]:
+    kit = lab.kit()
+    sessions = kit.sessions()
+    cookie, asked = statekit(sessions).new(), {}
+    for label, use in USES.items():
+        with lab.round_trips(kit) as trips:
+            session = sessions.open(cookie)
+            use(session)
+            sessions.save(session)
+        asked[label] = float(len(trips))
+    return asked
+
+
+def _flask_session_trips(lab: Lab) -> dict[str, float]:
+    import redis
+    from flask import Flask, session
+    from flask_session import Session
+
+    client = counting(redis.Redis).from_url(lab.url)
+    app = Flask("bench")
+    app.config.update(SESSION_TYPE="redis", SESSION_REDIS=client)
+    Session(app)
+
+    @app.get("/<label>")
+    def endpoint(label: str) -> str:
+        USES[label](session)
+        return ""
+
+    @app.post("/new")
+    def new() -> str:
+        session.update(DATA)
+        return ""
+
+    browser, asked = app.test_client(), {}
+    browser.post("/new")
+    for label in USES:
+        client.asked = 0
+        browser.get(f"/{label}")
+        asked[label] = float(client.asked)
+    client.close()
+    return asked
+
+
+def _starsessions_trips(lab: Lab) -> dict[str, float]:
+    import redis.asyncio
+    from starlette.applications import Starlette
+    from starlette.middleware import Middleware
+    from starlette.requests import Request
+    from starlette.responses import Response
+    from starlette.routing import Route
+    from starsessions import SessionAutoloadMiddleware, SessionMiddleware
+    from starsessions.stores.redis import RedisStore
+
+    client = counting(redis.asyncio.Redis).from_url(lab.url)
+
+    async def endpoint(request: Request) -> Response:
+        USES[request.path_params["label"]](request.session)
+        return Response()
+
+    async def new(request: Request) -> Response:
+        request.session.update(DATA)
+        return Response()
+
+    store = (
+        SessionMiddleware,
+        {"store": RedisStore(connection=client), "lifetime": 7200, "cookie_https_only": False},
+    )
+    app = Starlette(
+        routes=[Route("/new", new, methods=["POST"]), Route("/{label}", endpoint)],
+        middleware=[Middleware(store[0], **store[1]), Middleware(SessionAutoloadMiddleware)],
+    )
+
+    async def visited() -> dict[str, float]:
+        import httpx
+
+        asked = {}
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://bench") as browser:
+            await browser.post("/new")
+            for label in USES:
+                client.asked = 0
+                await browser.get(f"/{label}")
+                asked[label] = float(client.asked)
+        await client.aclose()
+        return asked
+
+    return lab.run(visited())
+
+
+def counting(kind: Any) -> Any:
+    """A class of redis-py clients that count what they ask; each command is a round trip to them."""
+
+    class Counting(kind):
+        asked = 0
+
+        def execute_command(self, *args: Any, **options: Any) -> Any:
+            self.asked += 1
+            return super().execute_command(*args, **options)
+
+    return Counting
+
+
+def _change(session: Any) -> None:
+    session["visits"] += 1
+
+
+USES: dict[str, Callable[[Any], Any]] = {
+    "untouched": lambda _: None,
+    "read": lambda session: session["items"],
+    "changed": _change,
+}
+
+
+@case("sessions/cost", "What does a session cost: read only, and read, changed and saved?")
+def cost(lab: Lab) -> Iterator[Comparison]:
+    ours, twin, flask = (
+        statekit(lab.kit().sessions()),
+        statekit(lab.memory_kit().sessions()),
+        flask_session(lab),
+    )
+    client, numbers = lab.client(), count(1)
+    client.set("bench-session", json.dumps(DATA))
+
+    def read(store: Store) -> Callable[[], Any]:
+        cookie = store.new()
+        return lambda: store.open(cookie)["items"]
+
+    def change(store: Store) -> Callable[[], Any]:
+        cookie = store.new()
+
+        def request() -> None:
+            session = store.open(cookie)
+            session["visits"] = next(numbers)
+            store.save(session)
+
+        return request
+
+    def get_and_set() -> None:
+        client.set("bench-session", client.get("bench-session"), ex=7200)
+
+    yield Comparison(
+        "opened and read",
+        [
+            Contender("statekit", read(ours)),
+            Contender("Flask-Session", read(flask)),
+            Contender("statekit in memory", read(twin), twin=True),
+            Contender("GET", lambda: client.get("bench-session"), floor=True),
+        ],
+    )
+    yield Comparison(
+        "opened, changed and saved",
+        [
+            Contender("statekit", change(ours)),
+            Contender(
+                "Flask-Session", change(flask), note="writes the whole session, over whatever is there"
+            ),
+            Contender("statekit in memory", change(twin), twin=True),
+            Contender("GET and SET", get_and_set, floor=True),
+        ],
+    )
+
+
+@case("sessions/asyncio", "The same for asyncio, one request at a time")
+def asyncio_cost(lab: Lab) -> Iterator[Comparison]:
+    store = lab.async_kit().sessions()
+    kit_cookie = lab.run(_new(store))
+    star, key = starsessions(lab)
+    client, numbers = lab.async_client(), count(1)
+    lab.run(client.set("bench-session", json.dumps(DATA)))
+
+    async def read() -> Any:
+        return (await store.open(kit_cookie))["items"]
+
+    async def change() -> None:
+        session = await store.open(kit_cookie)
+        session["visits"] = next(numbers)
+        await store.save(session)
+
+    async def star_read() -> Any:
+        return (await star.open(key))["items"]
+
+    async def star_change() -> None:
+        session = await star.open(key)
+        session["visits"] = next(numbers)
+        await star.save(session)
+
+    async def get() -> Any:
+        return await client.get("bench-session")
+
+    async def get_and_set() -> None:
+        await client.set("bench-session", await client.get("bench-session"), ex=7200)
+
+    yield Comparison(
+        "opened and read",
+        [
+            Contender("statekit", read),
+            Contender("starsessions", star_read),
+            Contender("GET", get, floor=True),
+        ],
+    )
+    yield Comparison(
+        "opened, changed and saved",
+        [
+            Contender("statekit", change),
+            Contender("starsessions", star_change, note="writes the whole session, over whatever is there"),
+            Contender("GET and SET", get_and_set, floor=True),
+        ],
+    )
+
+
+@case("sessions/lost", "What is lost when two requests share a session?")
+def lost(lab: Lab) -> Iterator[Figures]:
+    star, _ = starsessions(lab)
+    stores = [statekit(lab.kit().sessions()), flask_session(lab), _blocking(lab, star)]
+    yield Figures(
+        f"of {TRIES} pairs of requests that write different keys at once",
+        "writes lost",
+        [Figure(store.name, float(sum(_loses(store) for _ in range(TRIES)))) for store in stores],
+        promises=[AtMost("statekit", 0)],
+        note="Both open the session, each sets a key of its own, both save; the first one's key is looked for.",
+    )
+    yield Figures(
+        f"of {TRIES} logouts during a slow request",
+        "sessions that came back",
+        [Figure(store.name, float(sum(_returns(store) for _ in range(TRIES)))) for store in stores],
+        promises=[AtMost("statekit", 0)],
+        note="A request opens the session and changes it; meanwhile another logs out; then the first one saves.",
+    )
+
+
+def _loses(store: Store) -> bool:
+    cookie = store.new()
+    first, second = store.open(cookie), store.open(cookie)
+    first["seen"], second["theme"] = 1, "dark"  # each is read here, where reading is lazy
+    store.save(first)
+    store.save(second)
+    return "seen" not in store.open(cookie)
+
+
+def _returns(store: Store) -> bool:
+    cookie = store.new()
+    slow = store.open(cookie)
+    slow["visits"] += 1
+    store.destroy(store.open(cookie))
+    store.save(slow)
+    return "user_id" in store.open(cookie)
+
+
+# -- the parties -------------------------------------------------------------------------------------------
+
+
+def statekit(sessions: Any) -> Store:
+    def new() -> str:
+        session = sessions.open(None)
+        session.update(DATA)
+        sessions.save(session)
+        return str(session.id)
+
+    return Store("statekit", sessions.open, sessions.save, sessions.destroy, new)
+
+
+async def _new(sessions: Any) -> str:
+    session = await sessions.open(None)
+    session.update(DATA)
+    await sessions.save(session)
+    return str(session.id)
+
+
+def flask_session(lab: Lab, client: Any = None) -> Store:
+    """Its Redis store, msgpack (its default). https://flask-session.readthedocs.io/en/latest/config.html"""
+    from flask import Flask
+    from flask_session.redis import RedisSessionInterface
+
+    client = client or lab.client()
+    interface = RedisSessionInterface(Flask("bench"), client)
+    fresh, lifetime = count(1), timedelta(days=31)  # Flask's PERMANENT_SESSION_LIFETIME
+
+    class Held(dict[str, Any]):
+        key = ""
+
+    def load(key: str) -> Held:
+        held = Held(interface._retrieve_session_data(key) or {})  # noqa: SLF001 - no public name without a request
+        held.key = key
+        return held
+
+    def save(held: Held) -> None:
+        interface._upsert_session(lifetime, held, held.key)  # noqa: SLF001 - same
+
+    def new() -> str:
+        held = Held(DATA)
+        held.key = lab.name(f"session:{next(fresh)}")
+        save(held)
+        return held.key
+
+    return Store("Flask-Session", load, save, lambda held: interface._delete_session(held.key), new)  # noqa: SLF001
+
+
+def starsessions(lab: Lab, client: Any = None) -> tuple[Any, str]:
+    """Its Redis store and JSON (its default). https://github.com/alex-oleshkevich/starsessions (README)"""
+    from starsessions.serializers import JsonSerializer
+    from starsessions.stores.redis import RedisStore
+
+    store, serializer, fresh = RedisStore(connection=client or lab.async_client()), JsonSerializer(), count(1)
+
+    class Held(dict[str, Any]):
+        key = ""
+
+    async def load(key: str) -> Held:
+        held = Held(serializer.deserialize(await store.read(key, 7200)))
+        held.key = key
+        return held
+
+    async def save(held: Held) -> None:
+        await store.write(held.key, serializer.serialize(held), 7200, 7200)
+
+    async def new() -> str:
+        held = Held(DATA)
+        held.key = lab.name(f"star{next(fresh)}")
+        await save(held)
+        return held.key
+
+    def destroy(held: Held) -> Awaitable[None]:
+        return store.remove(held.key)
+
+    return Store("starsessions", load, save, destroy, new), lab.run(new())  # type: ignore[arg-type]
+
+
+def _blocking(lab: Lab, store: Any) -> Store:
+    """A store for asyncio, each step awaited at once."""
+    return Store(
+        store.name,
+        lambda cookie: lab.run(store.open(cookie)),
+        lambda session: lab.run(store.save(session)),
+        lambda session: lab.run(store.destroy(session)),
+        lambda: lab.run(store.new()),
+    )
