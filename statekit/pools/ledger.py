@@ -86,8 +86,9 @@ class Ledger:
             entry.holder = entry.code = None
             entry.leaked = False
             entry.idle_since = now
-            entry.fresh_until = 0.0 if suspect else min(now + self._fresh, entry.expires_at)
-            if drop or self.excess > 0 or now >= entry.expires_at or self.closed:
+            fresh, expires = now + self._fresh, entry.expires_at
+            entry.fresh_until = 0.0 if suspect else fresh if fresh < expires else expires
+            if drop or self.excess > 0 or now >= expires or self.closed:
                 self._retire()
                 return True
             if self.line and not suspect and now < self.share.valid_until:

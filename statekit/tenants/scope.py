@@ -18,6 +18,8 @@ __all__ = ["AsyncScope", "Current", "Scope", "outside"]
 
 S = TypeVar("S", bound=TenantSettings)
 Current: TypeAlias = ContextVar[tuple[str, S] | None]
+_Before: TypeAlias = "tuple[tuple[str, S] | None, _Before[S] | None]"
+"""What was current when a scope was entered, and what it had left before that, if it was entered again."""
 
 
 class Scope(Generic[S]):
@@ -29,19 +31,22 @@ class Scope(Generic[S]):
         self.tenant = tenant
         self._current = current
         self._read = read
-        self._before: list[tuple[str, S] | None] = []
+        self._before: _Before[S] | None = None
 
     def __enter__(self) -> S:
-        settings = self._read(self.tenant)
-        self._before.append(self._current.get())
-        self._current.set((self.tenant, settings))
+        tenant, current = self.tenant, self._current
+        settings = self._read(tenant)
+        self._before = current.get(), self._before
+        current.set((tenant, settings))
         return settings
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         # Not ContextVar.reset: frameworks leave a scope in another copy of the context than they entered it in.
-        self._current.set(self._before.pop())
+        assert self._before is not None
+        before, self._before = self._before
+        self._current.set(before)
 
 
 class AsyncScope(Scope[S]):
