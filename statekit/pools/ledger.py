@@ -87,7 +87,7 @@ class Ledger:
             entry.leaked = False
             entry.idle_since = now
             fresh, expires = now + self._fresh, entry.expires_at
-            entry.fresh_until = 0.0 if suspect else fresh if fresh < expires else expires
+            entry.fresh_until = 0.0 if suspect else fresh if fresh < expires else expires  # noqa: FURB136 - as above
             if drop or self.excess > 0 or now >= expires or self.closed:
                 self._retire()
                 return True
