@@ -1,0 +1,1 @@
+"""The apps the suites drive, and who drives them."""
