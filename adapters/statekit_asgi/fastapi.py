@@ -1,0 +1,87 @@
+"""FastAPI: the session, the tenant and limits as dependencies.
+
+::
+
+    @app.post("/orders")
+    async def order(session: SessionDep, tenant: TenantDep, _: Annotated[Decision, limit("5/minute")]): ...
+
+The middleware looks up what an endpoint depends on before it runs, so all of it is one round trip, however many
+dependencies there are and whatever their order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Annotated, Any
+
+from fastapi import Depends
+from starlette.requests import HTTPConnection
+
+from statekit import Decision
+from statekit.errors import OutsideScope
+from statekit.web import Rule, label
+from statekit_asgi.callers import Caller, by_ip, caller
+from statekit_asgi.endpoints import Cost, LimitSpec, verbs
+from statekit_asgi.routes import DECLARED, USES_SESSION
+from statekit_asgi.session import AsgiSession
+from statekit_asgi.visit import load_session, visit_of
+
+__all__ = ["SessionDep", "TenantDep", "limit"]
+
+
+def limit(
+    *limits: LimitSpec,
+    key: Caller | str = by_ip,
+    cost: Cost = 1,
+    name: str | None = None,
+    methods: Iterable[str] | None = None,
+    **options: Any,
+) -> Any:
+    """Limit an endpoint, a router or an app that depends on it; see `statekit_asgi.limit` for the arguments.
+
+    Example::
+
+        @app.post("/login")
+        async def login(decision: Annotated[Decision, limit("5/minute")]): ...
+
+        @app.get("/search", dependencies=[limit("100/minute", key="user")])
+        async def search(): ...
+
+    Without a name each endpoint counts by itself, also where a router brings the limit; with one, all endpoints
+    of that name count together. The value is the decision about the request: of all its limits, the default ones
+    included; ``decision.limits`` has them one by one.
+    """
+    who = caller(key)
+    rate = Rule(name or "unnamed", limits, who, cost, verbs(methods), options=options)  # malformed: told here
+
+    def made(endpoint: Any, taken: Sequence[Rule] = ()) -> Rule:
+        if name is not None:
+            return rate
+        return Rule(label(endpoint, who, taken), limits, who, cost, rate.methods, options=options)
+
+    async def limited(connection: HTTPConnection) -> Decision | None:
+        return await visit_of(connection).enforce(made, limited)
+
+    setattr(limited, DECLARED, made)
+    return Depends(limited)
+
+
+async def _session(connection: HTTPConnection) -> AsgiSession:
+    return await load_session(connection)
+
+
+setattr(_session, USES_SESSION, True)
+
+SessionDep = Annotated[AsgiSession, Depends(_session)]
+"""The request's session, loaded: ``async def cart(session: SessionDep): return session["items"]``."""
+
+
+async def _tenant(connection: HTTPConnection) -> Any:
+    visit = visit_of(connection)
+    if visit.tenant is None:
+        raise OutsideScope("this request has no tenant: see tenant= of StatekitMiddleware")
+    return visit.tenants.current()
+
+
+TenantDep = Annotated[Any, Depends(_tenant)]
+"""The settings of the request's tenant, in the one version that holds for the whole request."""

@@ -1,0 +1,144 @@
+"""The visit: what the middleware knows about the request under way.
+
+It lies in the scope under ``"statekit"``, and in a context variable, where endpoints find it that are not handed
+their request.
+"""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+from statekit import Decision
+from statekit.errors import UsageError
+from statekit.web import Refusal, governing
+from statekit_asgi.scope import Scope, scope_of
+from statekit_asgi.session import AsgiSession
+
+if TYPE_CHECKING:
+    from statekit_asgi.admission import Admission
+    from statekit_asgi.rules import Plan
+
+__all__ = [
+    "CURRENT",
+    "KEY",
+    "Visit",
+    "current_decision",
+    "current_session",
+    "current_tenant",
+    "load_session",
+    "visit",
+    "visit_of",
+]
+
+KEY = "statekit"
+CURRENT: ContextVar[Visit | None] = ContextVar("statekit_visit", default=None)
+
+
+class Visit:
+    """One request, or one websocket: its session, the decisions about it, its tenant."""
+
+    __slots__ = (
+        *(
+            "_admission",
+            "decisions",
+            "late",
+            "method",
+            "plan",
+            "scope",
+            "seen",
+            "session",
+            "tenant",
+            "tenants",
+        ),
+        "trouble",
+    )
+
+    def __init__(
+        self, admission: Admission, scope: Scope, session: AsgiSession | None, tenants: Any = None
+    ) -> None:
+        self._admission = admission
+        found = admission.routes.find(scope)
+        self.scope = scope
+        self.seen: Scope = {**scope, "path_params": found.params} if found.params else scope
+        """The scope as functions of the app shall see it before the app has run."""
+        self.method: str = scope.get("method", "GET")
+        self.plan: Plan = found.plan
+        self.session = session
+        self.tenants = tenants
+        self.tenant: str | None = None
+        self.decisions: list[Decision] = []
+        self.late: set[object] = set()
+        """What was decided only when the endpoint asked for it."""
+        self.trouble: Refusal | None = None
+        """The refusal that was raised inside the app, for a framework that makes a 500 of it."""
+
+    @property
+    def decision(self) -> Decision | None:
+        """The decision of the limits; of several, the refusal, else the one with the least left."""
+        return self.decisions[0] if len(self.decisions) == 1 else governing(self.decisions)
+
+    def has_decided(self, asked: object) -> bool:
+        """Whether a rule or a dependency was part of what has been decided."""
+        return asked in self.plan.decided or asked in self.late
+
+    async def enforce(self, rule: Any, asked: object = None) -> Decision | None:
+        """Decide a rule now, unless that has been done; raises `TooManyRequests`. Returns the request's decision.
+
+        `asked`: the dependency that stands for the rule; then `rule` is a function that makes it.
+        """
+        if not self.has_decided(asked or rule):
+            self.late.add(asked or rule)
+            made = rule if asked is None else rule(self.scope.get("endpoint"), ())
+            await self._admission.enforce(self, made)
+        return self.decision
+
+
+def visit() -> Visit:
+    """The visit under way; raises `UsageError` where there is none."""
+    found = CURRENT.get()
+    if found is None:
+        raise _outside()
+    return found
+
+
+def visit_of(connection: Any) -> Visit:
+    """The visit of a request, a websocket or a scope; raises `UsageError` where there is none."""
+    found = scope_of(connection).get(KEY)
+    if not isinstance(found, Visit):
+        raise _outside()
+    return found
+
+
+async def load_session(connection: Any) -> AsgiSession:
+    """The session of a request, a websocket or a scope, fetched if that has not been done.
+
+    One round trip at most, none without a session's cookie. Raises `StoreUnavailable`, and `UsageError` where
+    there are no sessions.
+    """
+    session = visit_of(connection).session
+    if session is None:
+        raise UsageError("this app has no statekit sessions: StatekitMiddleware(…, sessions=True)")
+    return await session.load()
+
+
+def current_session() -> AsgiSession | None:
+    """The session of the request under way; None outside a request, or without sessions."""
+    found = CURRENT.get()
+    return None if found is None else found.session
+
+
+def current_decision() -> Decision | None:
+    """The decision about the request under way: of several, the refusal, else the one with the least left."""
+    found = CURRENT.get()
+    return None if found is None else found.decision
+
+
+def current_tenant() -> str | None:
+    """The tenant of the request under way, if it has one."""
+    found = CURRENT.get()
+    return None if found is None else found.tenant
+
+
+def _outside() -> UsageError:
+    return UsageError("this needs StatekitMiddleware around the app, and a request under way")

@@ -1,0 +1,140 @@
+"""The session of one request: a statekit session behind a mapping that knows whether the app has used it.
+
+Rule 1: a request that does not touch its session writes nothing, and neither does one that changes nothing.
+Rule 2: a session that was revoked while the request ran is never written back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, MutableMapping
+from typing import Any, TypeVar
+
+from statekit.sessions.session import Session
+
+__all__ = ["RequestSession"]
+
+T = TypeVar("T")
+_UNSEEN = object()
+
+
+class RequestSession(MutableMapping[str, Any]):
+    """A mapping of text keys to data (str, int, float, bool, None, bytes, datetime, tuples, lists and dicts of them).
+
+    Anything else raises `NonPrimitiveValue` at the assignment. A list or dict changed in place is saved.
+    ``clear()`` ends the session: what is assigned afterwards begins a new one.
+    """
+
+    def __init__(self, sign_in_key: str | None = None) -> None:
+        self._sign_in_key = sign_in_key
+        self._signed_in_as: object = _UNSEEN
+        self._opened: Session | None = None
+        self.used = False
+        """Whether the app has read or written anything of it."""
+
+    def _fetched(self) -> Session:
+        """The session, for the first use; each adapter has its own way to get it, or to refuse."""
+        raise NotImplementedError
+
+    def adopt(self, opened: Session) -> None:
+        """Take what the operation that reads it returned."""
+        self._opened = opened
+
+    @property
+    def opened(self) -> Session:
+        """The `statekit.Session` behind it."""
+        self.used = True
+        if self._opened is None:
+            self._opened = self._fetched()
+        return self._opened
+
+    # -- the mapping -------------------------------------------------------------------------------------
+
+    def __getitem__(self, key: str) -> Any:
+        return self.opened[key]
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        self._watch(key)
+        self.opened[key] = value
+
+    def __delitem__(self, key: str) -> None:
+        self._watch(key)
+        del self.opened[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.opened)
+
+    def __len__(self) -> int:
+        return len(self.opened)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self.opened
+
+    def clear(self) -> None:
+        """End the session and start with an empty one."""
+        self.opened.sign_out()
+
+    def __repr__(self) -> str:
+        name = type(self).__name__
+        return f"<{name}, not opened>" if self._opened is None else f"<{name} {self._opened!r}>"
+
+    # -- what a statekit session has besides -------------------------------------------------------------
+
+    @property
+    def new(self) -> bool:
+        """Whether nothing is stored under its id yet."""
+        return self.opened.is_new
+
+    @property
+    def principal(self) -> str | None:
+        """Whom the session is signed in as, or None."""
+        return self.opened.principal
+
+    @property
+    def handle(self) -> str:
+        """The public name, for lists, logs and ``sessions.revoke(handle)``; never the credential."""
+        return self.opened.handle
+
+    @property
+    def degraded(self) -> bool:
+        """True if the store could not be read: the session is empty and will not be written."""
+        return self.opened.degraded
+
+    @property
+    def changed(self) -> bool:
+        """Whether saving would write anything."""
+        return self._opened is not None and self._opened.modified
+
+    def sign_in(self, principal: str) -> None:
+        """Renew the id, keep the data, and list the session under `principal`, when it is saved."""
+        self.opened.sign_in(principal)
+
+    def renew(self) -> None:
+        """Renew the id because privileges changed (a role, a password), when it is saved."""
+        self.opened.renew()
+
+    def sign_out(self) -> None:
+        """End the session; same as `clear`."""
+        self.opened.sign_out()
+
+    def hydrate(self, key: str, load: Callable[[Any], T]) -> T | None:
+        """The object the id under `key` stands for, loaded once a request."""
+        return self.opened.hydrate(key, load)
+
+    # -- before it is saved ------------------------------------------------------------------------------
+
+    def _watch(self, key: str) -> None:
+        if key == self._sign_in_key and self._signed_in_as is _UNSEEN:
+            self._signed_in_as = self.opened.get(key)
+
+    def _follow_sign_in(self, opened: Session) -> None:
+        """Do for flask-login and its like what `sign_in` does: renew the id, list the session, or end it."""
+        key = self._sign_in_key
+        if key is None or self._signed_in_as is _UNSEEN or opened.change is not opened.change.NONE:
+            return
+        user = opened.get(key)
+        if user is not None and user != self._signed_in_as:
+            opened.sign_in(str(user))
+        elif user is None and self._signed_in_as is not None:
+            rest = dict(opened)
+            opened.sign_out()
+            opened.update(rest)
