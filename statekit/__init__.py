@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         VersionConflict,
     )
     from statekit.flags import AsyncFlags, Flag, Flags, Rule, Variant
+    from statekit.inflight import AsyncInFlight, InFlight
     from statekit.kit import StateKit
     from statekit.pools import AsyncPools, Pools
     from statekit.ratelimit import AsyncRateLimiter, Decision, Limit, RateLimiter
@@ -47,6 +48,7 @@ _HOMES = {
             "VersionConflict",
         ),
         "statekit.flags": ("AsyncFlags", "Flag", "Flags", "Rule", "Variant"),
+        "statekit.inflight": ("AsyncInFlight", "InFlight"),
         "statekit.kit": ("StateKit",),
         "statekit.pools": ("AsyncPools", "Pools"),
         "statekit.ratelimit": ("AsyncRateLimiter", "Decision", "Limit", "RateLimiter"),
@@ -74,6 +76,7 @@ def __dir__() -> list[str]:
 
 __all__ = [
     "AsyncFlags",
+    "AsyncInFlight",
     "AsyncPools",
     "AsyncRateLimiter",
     "AsyncSessions",
@@ -85,6 +88,7 @@ __all__ = [
     "Embedded",
     "Flag",
     "Flags",
+    "InFlight",
     "Limit",
     "NonPrimitiveValue",
     "Op",

@@ -17,6 +17,7 @@ from statekit.store.store import AsyncStore, Clock
 
 if TYPE_CHECKING:
     from statekit.flags.faces import AsyncFlags
+    from statekit.inflight.faces import AsyncInFlight
     from statekit.pools.faces import AsyncPools
     from statekit.ratelimit.decision import Decision
     from statekit.ratelimit.faces import AsyncRateLimiter, Pairs, Workers
@@ -151,6 +152,16 @@ class AsyncStateKit(Kit[AsyncStore]):
 
     def sessions(
         self,
+    def in_flight(
+        self, name: str, limit: int, *, lease: Duration = 30, on_outage: str = "allow"
+    ) -> AsyncInFlight:
+        """Same as `StateKit.in_flight`, for asyncio."""
+        from statekit.inflight.faces import AsyncInFlight
+        from statekit.inflight.keeper import AsyncKeeper
+
+        keeper = self._once("in_flight", lambda: AsyncKeeper(self.store))
+        return AsyncInFlight(self.store, keeper, name, limit, lease=lease, on_outage=on_outage)
+
         idle: Duration = 7200,
         absolute: Duration = 43200,
         *,
@@ -172,6 +183,8 @@ class AsyncStateKit(Kit[AsyncStore]):
         """Same as `StateKit.close`, for asyncio."""
         if "pools" in self._made:
             await self.pools.close()
+        if "in_flight" in self._made:
+            await self._made["in_flight"].close()
         for replica in self._replicas():
             await replica.close()
         await self.store.close()

@@ -30,6 +30,7 @@ __all__ = [
     "StoreRejected",
     "StoreTimeout",
     "StoreUnavailable",
+    "TooManyInFlight",
     "UnknownFlag",
     "UnknownPool",
     "UnknownTenant",
@@ -91,10 +92,24 @@ class StoreReadOnly(StoreRejected):
 
 
 class LimitExceeded(StatekitError):
-    """A rate limit refused the call, and the caller asked for an exception instead of a decision."""
+    """A limit refused the call, and the caller asked for an exception instead of an answer."""
 
     fault = Fault.PEER
     http_status = 429
+
+
+class TooManyInFlight(LimitExceeded):
+    """All slots of a key are taken, and none came free in time; the message says how many, and until when."""
+
+    def __init__(
+        self, message: str, *, limit: int = 0, in_flight: int = 0, retry_after: float | None = None
+    ) -> None:
+        super().__init__(message)
+        self.limit = limit
+        self.in_flight = in_flight
+        """Slots taken when it was decided; 0 if the store could not be asked."""
+        self.retry_after = retry_after
+        """Seconds until a slot is free if no holder renews; None if the limit refuses all."""
 
 
 class SessionError(StatekitError):

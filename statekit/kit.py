@@ -23,6 +23,7 @@ from statekit.store.store import AsyncStore, Clock, Store
 
 if TYPE_CHECKING:
     from statekit.flags.faces import Flags
+    from statekit.inflight.faces import InFlight
     from statekit.pools.faces import Pools
     from statekit.ratelimit.decision import Decision
     from statekit.ratelimit.faces import Pairs, RateLimiter, Workers
@@ -45,12 +46,13 @@ M = TypeVar("M", bound="TenantSettings")
 
 def twins() -> dict[str, Any]:
     """The in-memory twin of every script."""
+    from statekit.inflight.memory import TWINS as IN_FLIGHT
     from statekit.pools.memory import TWINS as POOLS
     from statekit.ratelimit.memory import TWINS as LIMITS
     from statekit.replica.memory import TWINS as REPLICA
     from statekit.sessions.memory import TWINS as SESSIONS
 
-    return {**LIMITS, **POOLS, **REPLICA, **SESSIONS}
+    return {**IN_FLIGHT, **LIMITS, **POOLS, **REPLICA, **SESSIONS}
 
 
 class Kit(Generic[S]):
@@ -253,6 +255,19 @@ class StateKit(Kit[Store]):
         self,
         idle: Duration = 7200,
         absolute: Duration = 43200,
+    def in_flight(self, name: str, limit: int, *, lease: Duration = 30, on_outage: str = "allow") -> InFlight:
+        """Bound how many run at once, for each key, over all processes: ``with kit.in_flight("reports", 10).hold(key)``.
+
+        A slot is a lease of `lease` seconds, renewed in the background: what a killed process held is free
+        after that. `on_outage`: with the store down, "allow" or "deny". Raises `UsageError` for a limit that is
+        not a whole number from 0 and for a lease below half a second.
+        """
+        from statekit.inflight.faces import InFlight
+        from statekit.inflight.keeper import Keeper
+
+        keeper = self._once("in_flight", lambda: Keeper(self.store))
+        return InFlight(self.store, keeper, name, limit, lease=lease, on_outage=on_outage)
+
         *,
         touch_after: float = 0.25,
         grace: Duration = 10,
@@ -274,7 +289,9 @@ class StateKit(Kit[Store]):
         return Sessions(self.store, rules, cookie or STANDARD)
 
     def close(self) -> None:
-        """Stop background work and close connections the kit opened itself."""
+        """Stop background work, give back what is held, and close connections the kit opened itself."""
+        if "in_flight" in self._made:
+            self._made["in_flight"].close()
         if "pools" in self._made:
             self.pools.close()
         for replica in self._replicas():

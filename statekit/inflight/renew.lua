@@ -1,0 +1,33 @@
+-- Prolong slots, those that are still theirs; one whose lease has run out is not brought back.
+--
+-- KEYS[1]  zset, one member a slot, as acquire.lua writes it
+-- ARGV[1]  lease: microseconds from now
+-- ARGV[2]  now: microseconds, or empty for the server's clock
+-- ARGV[3]  from here: the members
+--
+-- Returns  for each member 1 if it was prolonged, else 0
+local key = KEYS[1]
+local lease, now = tonumber(ARGV[1]), tonumber(ARGV[2])
+local members = ARGV
+if not now then
+  local time = redis.call('TIME')
+  now = tonumber(time[1]) * 1000000 + tonumber(time[2])
+end
+local function int(number) return string.format('%.0f', number) end
+
+local reply, longest = {}, nil
+for i = 3, #members do
+  local ends = redis.call('ZSCORE', key, members[i])
+  if ends and tonumber(ends) > now then
+    redis.call('ZADD', key, int(now + lease), members[i])
+    longest = redis.call('ZREVRANGE', key, 0, 0, 'WITHSCORES')[2]
+    reply[#reply + 1] = 1
+  else
+    -- Gone, or about to be: whoever asks next finds its slot free.
+    redis.call('ZREM', key, members[i])
+    reply[#reply + 1] = 0
+  end
+end
+-- As long as in acquire.lua.
+if longest then redis.call('PEXPIRE', key, int(math.ceil((tonumber(longest) - now + lease) / 1000))) end
+return reply
