@@ -28,7 +28,8 @@ its own, which imports all suites): peers are imported inside the case. A case i
             checks=[Check("limits", "admits exactly its limit", fn)],  # fn() -> None, or what is wrong
         )
 
-A contender whose check fails is not measured: it scores nothing, and the page says why. What makes many calls at
+A contender whose check fails is not measured: it scores nothing, and the page says why; ``Check(…, fatal=False)`` is
+told beside its figure. What makes many calls at
 once says so with ``calls=50``. A coroutine function is awaited, on the lab's one event loop (``lab.run(coro)`` runs
 on the same). ``before=fn`` runs untimed in front of each batch. For what takes nanoseconds give a statement, which
 is timed in line, without the 40 ns of a function call: ``Contender("dict", "d['k']", names={"d": d})``.

@@ -57,11 +57,15 @@ class Absent:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """Something a contender must do right to be measured at all; ``fn()`` returns None, or what is wrong."""
+    """Something a contender must do right to be measured at all; ``fn()`` returns None, or what is wrong.
+
+    With ``fatal=False`` it is measured all the same, and the page tells.
+    """
 
     who: str
     what: str
     fn: Callable[[], str | None]
+    fatal: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,8 +54,8 @@ def _point(axes: Any, at: int, promise: dict[str, Any]) -> None:
 
 def _share(promise: dict[str, Any], measured: float) -> float:
     """What part of the allowance was used; below one is better, whichever way the promise points."""
-    bound = promise["bound"]
-    share = (
-        measured / bound if promise["direction"] == "at most" else bound / measured if measured else math.inf
+    mine, allowed = (
+        (measured, promise["bound"]) if promise["direction"] == "at most" else (promise["bound"], measured)
     )
+    share = mine / allowed if allowed else (math.inf if mine else 1.0)
     return min(100.0, max(0.001, share))

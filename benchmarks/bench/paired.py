@@ -25,6 +25,8 @@ __all__ = ["Lane", "Pace", "paired"]
 
 SINGLY = 5e-6
 """Seconds a call must take to be timed one by one: the clock is read twice for 0.1 µs."""
+FEW = 10
+"""Calls a batch must have for its median and its slowest hundredth to mean something."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,8 @@ class Lane:
             self.rounds.append(taken / self.size / each)
             return
         self.rounds.append(sum(taken) / self.size / each)
+        if self.size < FEW:
+            return
         taken.sort()
         self.p50.append(median(taken) / each)
         self.p99.append(taken[min(len(taken) - 1, len(taken) * 99 // 100)] / each)

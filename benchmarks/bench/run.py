@@ -93,7 +93,7 @@ def _checked(checks: Iterable[Check]) -> tuple[list[dict[str, Any]], dict[str, s
     for check in checks:
         wrong = check.fn()
         told.append({"who": check.who, "what": check.what, "passed": not wrong, "detail": wrong or ""})
-        if wrong:
+        if wrong and check.fatal:
             failed.setdefault(check.who, f"{check.what}: {wrong}")
     return told, failed
 

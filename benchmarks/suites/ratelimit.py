@@ -1,139 +1,14 @@
-"""Rate limits: statekit's limiters beside those of limits, throttled-py and pyrate-limiter, and Flask-Limiter."""
+"""Rate limits: one decision, every algorithm, three limits of a web request, a flood of refused calls."""
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
-from benchmarks.bench import AtMost, Check, Comparison, Contender, Lab, case
+from benchmarks.bench import AtMost, Check, Comparison, Contender, Faster, Figure, Figures, Lab, case
 from benchmarks.suites.floors import evalsha
+from benchmarks.suites.limiters import HOUR, Limits, Pyrate, Statekit, Throttled, exact, never_more, no_more
 
 MILLION = 1_000_000
-
-
-def admitted(hit: Callable[[], bool], calls: int, threads: int = 8) -> int:
-    """How many of `calls` hits, made by several threads, were let through."""
-    counts = [0] * threads
-
-    def hammer(index: int) -> None:
-        counts[index] = sum(bool(hit()) for _ in range(calls // threads))
-
-    workers = [threading.Thread(target=hammer, args=(index,)) for index in range(threads)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-    return sum(counts)
-
-
-def exact(who: str, make: Callable[[int], Callable[[], bool]], limit: int = 100) -> Check:
-    """Eight threads make four times as many hits as a limit a minute allows: exactly the limit may pass."""
-
-    def wrong() -> str | None:
-        passed = admitted(make(limit), 4 * limit)
-        return None if passed == limit else f"let {passed} of {4 * limit} through where {limit} were allowed"
-
-    return Check(who, f"admits exactly {limit} of {4 * limit} hits made by 8 threads", wrong)
-
-
-# -- the peers, each set up as its own documentation says -------------------------------------------------
-
-
-class Limits:
-    """https://limits.readthedocs.io: moving window over Redis; figures for headers need `get_window_stats`."""
-
-    def __init__(self, lab: Lab, strategy: str = "MovingWindowRateLimiter", *, memory: bool = False) -> None:
-        from limits import storage, strategies
-
-        uri = "memory://" if memory else f"redis+{lab.url}" if lab.url.startswith("unix") else lab.url
-        self.lab = lab
-        self.limiter = getattr(strategies, strategy)(storage.storage_from_string(uri))
-
-    def limit(self, count: int, seconds: int = 60) -> Any:
-        from limits import RateLimitItemPerSecond
-
-        return RateLimitItemPerSecond(count, seconds, namespace=self.lab.name("limits"))
-
-    def hit(self, count: int, key: str = "k") -> Callable[[], bool]:
-        """The decision alone."""
-        item, hit = self.limit(count), self.limiter.hit
-        return lambda: hit(item, key)
-
-    def told(self, count: int, key: str = "k") -> Callable[[], Any]:
-        """The decision with what is left and when the window resets, which is what `Decision` carries."""
-        item, hit, stats = self.limit(count), self.limiter.hit, self.limiter.get_window_stats
-        return lambda: (hit(item, key), stats(item, key))
-
-
-class Throttled:
-    """https://throttled-py.readthedocs.io: GCRA is its most exact algorithm; `limit` returns the figures too."""
-
-    def __init__(self, lab: Lab, using: str = "gcra", *, memory: bool = False) -> None:
-        from throttled import MemoryStore, RedisStore
-
-        self.lab, self.using = lab, using
-        self.store = MemoryStore() if memory else RedisStore(server=lab.url)
-
-    def told(self, count: int, key: str = "k") -> Callable[[], Any]:
-        from throttled import Throttled, per_min
-
-        limit = Throttled(
-            using=self.using,
-            quota=per_min(count, burst=count),
-            store=self.store,
-            key_prefix=self.lab.name("throttled"),
-        ).limit
-        return lambda: limit(key)
-
-    def hit(self, count: int, key: str = "k") -> Callable[[], bool]:
-        told = self.told(count, key)
-        return lambda: not told().limited
-
-
-class Pyrate:
-    """https://pyratelimiter.readthedocs.io: a bucket is one key; `try_acquire` tells yes or no and nothing else."""
-
-    def __init__(self, lab: Lab, *, memory: bool = False) -> None:
-        self.lab, self.memory = lab, memory
-
-    def hit(self, count: int, key: str = "k") -> Callable[[], bool]:
-        from pyrate_limiter import Duration, InMemoryBucket, Limiter, Rate, RedisBucket
-
-        rates = [Rate(count, Duration.MINUTE)]
-        bucket = (
-            InMemoryBucket(rates)
-            if self.memory
-            else RedisBucket.init(rates, self.lab.client(), self.lab.name("pyrate"))
-        )
-        acquire = Limiter(bucket).try_acquire
-        return lambda: bool(acquire(key, blocking=False))
-
-
-# -- cases -----------------------------------------------------------------------------------------------
-
-
-def ours(
-    lab: Lab, algorithm: str = "sliding-log", *, memory: bool = False
-) -> Callable[[int], Callable[[], Any]]:
-    """A limiter of statekit; its decision carries everything."""
-    kit = lab.memory_kit() if memory else lab.kit()
-
-    def made(count: int) -> Callable[[], Any]:
-        hit = kit.rate_limiter(lab.name("login"), f"{count}/minute", algorithm=algorithm).hit
-        return lambda: hit("k")
-
-    return made
-
-
-def let(make: Callable[[int], Callable[[], Any]]) -> Callable[[int], Callable[[], bool]]:
-    """A limiter that returns decisions, as one that returns yes or no."""
-
-    def made(count: int) -> Callable[[], bool]:
-        hit = make(count)
-        return lambda: hit().allowed
-
-    return made
 
 
 @case(
@@ -141,17 +16,22 @@ def let(make: Callable[[int], Callable[[], Any]]) -> Callable[[int], Callable[[]
     "What does one exact sliding-window decision cost, with remaining and retry_after?",
 )
 def one_decision(lab: Lab) -> Iterator[Comparison]:
-    limits, throttled, pyrate, mine = Limits(lab), Throttled(lab), Pyrate(lab), ours(lab)
+    mine, limits, pyrate = Statekit(lab), Limits(lab), Pyrate(lab)
+    window, gcra = Throttled(lab, "sliding_window"), Throttled(lab, "gcra")
     yield Comparison(
         "one limit, one key, admitted",
         [
-            Contender("statekit", mine(MILLION)),
+            Contender("statekit", mine.told(MILLION)),
             Contender("limits", limits.told(MILLION), note="moving window, hit + get_window_stats"),
             Contender(
-                "limits, hit alone", limits.hit(MILLION), note="knows neither what is left nor when to retry"
+                "limits, hit alone",
+                limits.hit(MILLION),
+                note="yes or no: neither what is left nor when to retry",
             ),
-            Contender("throttled-py", throttled.told(MILLION), note="GCRA"),
+            Contender("throttled-py, sliding window", window.told(MILLION)),
+            Contender("throttled-py, GCRA", gcra.told(MILLION)),
             Contender("pyrate-limiter", pyrate.hit(MILLION), note="RedisBucket: yes or no, nothing else"),
+            Contender("statekit in memory", Statekit(lab, memory=True).told(MILLION), twin=True),
             Contender("EVALSHA INCR", evalsha(lab), floor=True),
         ],
         promises=[
@@ -159,10 +39,173 @@ def one_decision(lab: Lab) -> Iterator[Comparison]:
             AtMost("statekit", 0.6, of="limits", p50=True),
         ],
         checks=[
-            exact("statekit", let(mine)),
+            exact("statekit", mine.hit),
             exact("limits", limits.hit),
             exact("limits, hit alone", limits.hit),
-            exact("throttled-py", throttled.hit),
-            exact("pyrate-limiter", pyrate.hit),
+            exact("throttled-py, sliding window", window.hit),
+            exact("throttled-py, GCRA", gcra.hit),
+            no_more("pyrate-limiter", pyrate.hit),
+            exact("pyrate-limiter", pyrate.hit, fatal=False),
+            never_more("statekit", mine.hit, lab),
+            never_more("limits", limits.hit, lab),
+            never_more("throttled-py, sliding window", window.hit, lab),
+            never_more("throttled-py, GCRA", gcra.hit, lab),
+            never_more("pyrate-limiter", pyrate.hit, lab),
         ],
+    )
+
+
+@case("ratelimit/algorithms", "What does a decision cost by each algorithm?")
+def algorithms(lab: Lab) -> Iterator[Comparison]:
+    parties = {
+        "statekit, sliding-log": Statekit(lab, "sliding-log"),
+        "statekit, sliding-counter": Statekit(lab, "sliding-counter"),
+        "statekit, gcra": Statekit(lab, "gcra"),
+        "statekit, fixed-window": Statekit(lab, "fixed-window"),
+        "limits, moving window": Limits(lab, "MovingWindow"),
+        "limits, sliding counter": Limits(lab, "SlidingWindowCounter"),
+        "limits, fixed window": Limits(lab, "FixedWindow"),
+        "throttled-py, sliding window": Throttled(lab, "sliding_window"),
+        "throttled-py, GCRA": Throttled(lab, "gcra"),
+        "throttled-py, token bucket": Throttled(lab, "token_bucket"),
+        "throttled-py, leaking bucket": Throttled(lab, "leaking_bucket"),
+        "throttled-py, fixed window": Throttled(lab, "fixed_window"),
+    }
+    answers = {name: Contender(name, party.told(MILLION)) for name, party in parties.items()}
+    pyrates = {"pyrate-limiter, log": Pyrate(lab), "pyrate-limiter, GCRA": Pyrate(lab, "gcra")}
+    answers |= {
+        name: Contender(name, party.hit(MILLION), note="yes or no") for name, party in pyrates.items()
+    }
+    yield Comparison(
+        "one limit, one key, admitted, with remaining and when to retry",
+        [*answers.values(), Contender("EVALSHA INCR", evalsha(lab), floor=True)],
+        checks=[
+            *(exact(name, party.hit) for name, party in parties.items()),
+            *(no_more(name, party.hit) for name, party in pyrates.items()),
+        ],
+        note="Each is checked for its own claim: a fresh key lets exactly its limit through.",
+    )
+
+
+@case("ratelimit/in-memory", "What does sharing cost? The same decision in this process's own memory")
+def in_memory(lab: Lab) -> Iterator[Comparison]:
+    twin, limits, throttled = (
+        Statekit(lab, memory=True),
+        Limits(lab, memory=True),
+        Throttled(lab, memory=True),
+    )
+    yield Comparison(
+        "one limit, one key, admitted, nothing shared",
+        [
+            Contender("statekit in memory", twin.told(MILLION), twin=True),
+            Contender("limits", limits.told(MILLION), note="moving window, hit + get_window_stats"),
+            Contender("limits, hit alone", limits.hit(MILLION)),
+            Contender("throttled-py, GCRA", throttled.told(MILLION)),
+            Contender("pyrate-limiter", Pyrate(lab, "memory").hit(MILLION)),
+            Contender(
+                "statekit, shared", Statekit(lab).told(MILLION), note="through the store, for comparison"
+            ),
+        ],
+        checks=[
+            exact("statekit in memory", twin.hit),
+            exact("limits", limits.hit),
+            exact("throttled-py, GCRA", throttled.hit),
+            no_more("pyrate-limiter", Pyrate(lab, "memory").hit),
+        ],
+    )
+
+
+@case("ratelimit/flood", "What does it cost to refuse a caller who does not stop?")
+def flood(lab: Lab) -> Iterator[Comparison | Figures]:
+    mine, asking, limits = Statekit(lab), Statekit(lab, local_refusals=False), Limits(lab)
+    throttled, pyrate = Throttled(lab), Pyrate(lab)
+    refused = {
+        "statekit": mine.told(100, HOUR),
+        "limits, hit alone": limits.hit(100, HOUR),
+        "limits": limits.told(100, HOUR),
+    }
+    others = {
+        "statekit, asking each time": asking.told(100, HOUR),
+        "throttled-py, GCRA": throttled.told(100, HOUR),
+        "pyrate-limiter": pyrate.hit(100, HOUR),
+    }
+    for call in (refused | others).values():
+        for _ in range(120):
+            call()
+    settled(lab, mine, refused["statekit"])
+    yield Comparison(
+        "one key, its limit of 100 used up, refused",
+        [
+            *(Contender(name, call) for name, call in (refused | others).items()),
+            Contender("EVALSHA INCR", evalsha(lab), floor=True),
+        ],
+        promises=[
+            Faster("statekit", 50, than="limits, hit alone"),
+            Faster("statekit", 50, than="limits"),
+        ],
+        checks=[
+            exact("statekit", mine.hit),
+            exact("limits", limits.hit),
+            no_more("pyrate-limiter", pyrate.hit),
+            exact("pyrate-limiter", pyrate.hit, fatal=False),
+            never_more("statekit", mine.hit, lab),
+        ],
+        note="statekit refuses by itself until the moment a permit can exist. The others ask the store each time.",
+    )
+    yield Figures(
+        "round trips of a refused call",
+        "round trips",
+        [Figure(name, lab.reads(call, 1000)) for name, call in refused.items()],
+        promises=[AtMost("statekit", 0)],
+    )
+
+
+def settled(lab: Lab, mine: Statekit, call: Contender | object) -> None:
+    """Call until the kit has begun to refuse by itself: it first subscribes to what would end a refusal."""
+    from time import monotonic, sleep
+
+    deadline = monotonic() + 5
+    while monotonic() < deadline:
+        with lab.round_trips(mine.kit) as trips:
+            call()  # type: ignore[operator]
+        if not trips:
+            return
+        sleep(0.01)
+
+
+@case("ratelimit/three-limits", "What do three limits with three keys, and their headers, add to a request?")
+def three_limits(lab: Lab) -> Iterator[Comparison | Figures]:
+    from benchmarks.suites.apps.limited import bare, burnt, flask_limiter, headed, request, with_statekit
+
+    kit = lab.kit()
+    mine, bare_app = with_statekit(kit), bare()
+    theirs = {way: flask_limiter(lab.url, way) for way in ("moving-window", "fixed-window")}
+    tight = flask_limiter(lab.url, "moving-window", tight=True, prefix=lab.name("tight"))
+    call, peer = request(mine), request(theirs["moving-window"])
+    spares = "charges a request that one limit refuses to none"
+    yield Comparison(
+        "a Flask request in this process, three limits, three keys, headers",
+        [
+            Contender("bare Flask request", request(bare_app), floor=True),
+            Contender("statekit", call),
+            Contender("Flask-Limiter", peer, note="moving window"),
+            Contender(
+                "Flask-Limiter, fixed window", request(theirs["fixed-window"]), note="its default; not exact"
+            ),
+        ],
+        promises=[AtMost("statekit", 0.4, of="Flask-Limiter", above="bare Flask request")],
+        checks=[
+            Check("statekit", "tells the limits in headers", lambda: headed(call, "RateLimit")),
+            Check(
+                "Flask-Limiter", "tells the limits in headers", lambda: headed(peer, "X-RateLimit-Remaining")
+            ),
+            Check("statekit", spares, lambda: burnt(with_statekit(lab.kit(), tight=True))),
+            Check("Flask-Limiter", spares, lambda: burnt(tight), fatal=False),
+        ],
+    )
+    yield Figures(
+        "round trips of such a request",
+        "round trips",
+        [Figure("statekit", lab.reads(call, 100)), Figure("Flask-Limiter", lab.reads(peer, 100))],
+        promises=[AtMost("statekit", 1)],
     )

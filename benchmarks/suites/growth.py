@@ -1,0 +1,188 @@
+"""Cost as work grows: memory of a hit, and the time of a decision as limits, callers, tenants and flags become many."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from itertools import cycle, islice
+from typing import Any
+
+from benchmarks.bench import AtMost, Comparison, Contender, Figure, Figures, Lab, case
+from benchmarks.suites.limiters import HOUR, Limits, Pyrate, Statekit
+from statekit import Flag, TenantSettings, together
+
+TOGETHER = 500
+"""Hits that share a round trip while a log is filled."""
+
+
+# -- memory ----------------------------------------------------------------------------------------------
+
+
+@case("growth/memory", "How much of the server's memory does a hit of the sliding log take?")
+def memory(lab: Lab) -> Iterator[Figures]:
+    for hits in (100, 1_000, 10_000):
+        worst = "statekit, at its worst until twice as many"
+        kit, theirs = lab.kit(), partial(fill_limits, lab, hits)
+        ours = partial(fill, kit, kit.rate_limiter("log", f"{hits}/hour"), hits)
+        yield Figures(
+            f"{hits:,} hits of one caller",
+            "bytes a hit",
+            [
+                Figure("statekit", taken(lab, f"*{kit.namespace}*", ours) / hits),
+                Figure(
+                    worst,
+                    worst_from(lab, hits),
+                    note="a ring that has just grown has room for a quarter more",
+                ),
+                Figure("limits", taken(lab, "LIMITS:*", theirs) / hits, note="moving window"),
+                Figure(
+                    "pyrate-limiter",
+                    taken(lab, "pyrate-*", partial(fill_pyrate, lab, hits)) / hits,
+                    note="RedisBucket",
+                ),
+            ],
+            promises=[AtMost(name, 10) for name in ("statekit", worst)] if hits >= 1_000 else [],
+        )
+
+
+def taken(lab: Lab, pattern: str, work: Callable[[], Any]) -> int:
+    """The memory of the keys that some work adds, by MEMORY USAGE; allocator and all."""
+    client = lab.client()
+    before = set(client.scan_iter(pattern, count=1000))
+    work()
+    added = set(client.scan_iter(pattern, count=1000)) - before
+    return sum(client.memory_usage(key, samples=0) or 0 for key in added)
+
+
+def worst_from(lab: Lab, hits: int) -> float:
+    """Fill on, a fiftieth at a time; a ring takes most for each hit when it has just grown."""
+    kit, client = lab.kit(), lab.client()
+    limiter, step, worst = kit.rate_limiter("log", f"{2 * hits}/hour"), max(1, hits // 50), 0.0
+    fill(kit, limiter, hits)
+    (key,) = client.scan_iter(f"*{kit.namespace}*", count=1000)
+    for count in range(hits, 2 * hits, step):
+        worst = max(worst, client.memory_usage(key, samples=0) / count)
+        fill(kit, limiter, step)
+    return worst
+
+
+def fill(kit: Any, limiter: Any, hits: int, keys: Iterable[str] = ("k",)) -> None:
+    """Make that many hits, of the keys in turn, many to a round trip."""
+    names = islice(cycle(keys), hits)
+    while batch := list(islice(names, TOGETHER)):
+        kit.run(together(*(limiter.hitting(name) for name in batch)))
+
+
+def fill_limits(lab: Lab, hits: int) -> None:
+    hit = Limits(lab).hit(hits, HOUR)
+    for _ in range(hits):
+        hit()
+
+
+def fill_pyrate(lab: Lab, hits: int) -> None:
+    hit = Pyrate(lab).hit(hits, HOUR)
+    for _ in range(hits):
+        hit()
+
+
+# -- time ------------------------------------------------------------------------------------------------
+
+
+@case(
+    "growth/limit", "Does a decision take longer the higher the limit, and the fuller its log?", seconds=240
+)
+def limit(lab: Lab) -> Iterator[Comparison]:
+    sizes = (10, 1_000, 100_000) if lab.quick else (10, 1_000, 100_000, 1_000_000)
+    kit = lab.kit()
+    admitted, refused, peers = [], [], []
+    for size in sizes:
+        roomy = kit.rate_limiter(f"roomy-{size}", f"{size + 1_000_000}/hour")
+        fill(kit, roomy, size)
+        admitted.append(Contender(f"statekit, {size:,} in the log", lambda hit=roomy.hit: hit("k")))
+        full = kit.rate_limiter(f"full-{size}", f"{size}/hour", local_refusals=False)
+        fill(kit, full, size)
+        refused.append(Contender(f"statekit, {size:,} of {size:,} used", lambda hit=full.hit: hit("k")))
+        peers.append(Contender(f"limits, {size:,} of {size:,} used", _limits_full(lab, size)))
+    for label, ours, theirs in (("admitted", admitted, []), ("refused, by the store", refused, peers)):
+        yield Comparison(
+            f"{label}: one caller, a limit that is filled",
+            [*ours, *theirs],
+            promises=[AtMost(one.name, 1.2, of=ours[0].name, p50=True) for one in ours[1:]],
+        )
+
+
+def _limits_full(lab: Lab, size: int) -> Callable[[], Any]:
+    """limits, full, asked as for headers: hit + get_window_stats."""
+    peer, item = Limits(lab), None
+    item = peer.item(size, HOUR)
+    while peer.limiter.hit(item, "k", cost=min(size, 5_000)):
+        pass
+    return lambda: (peer.limiter.hit(item, "k"), peer.limiter.get_window_stats(item, "k"))
+
+
+@case("growth/callers", "Does a decision take longer the more callers there are?")
+def callers(lab: Lab) -> Iterator[Comparison]:
+    mine, contenders = Statekit(lab), []
+    for size in (1, 1_000, 10_000 if lab.quick else 100_000):
+        limiter = mine.kit.rate_limiter(f"of-{size}", "1000000/hour")
+        names = [f"caller-{number}" for number in range(size)]
+        fill(mine.kit, limiter, max(size, 100), names)
+        turns = cycle(names)
+        contenders.append(
+            Contender(
+                f"statekit, {size:,} callers in turn", lambda hit=limiter.hit, turns=turns: hit(next(turns))
+            )
+        )
+    first = contenders[0].name
+    yield Comparison(
+        "one decision, all callers in turn",
+        contenders,
+        promises=[AtMost(one.name, 1.2, of=first, p50=True) for one in contenders[1:]],
+    )
+
+
+class Plan(TenantSettings):
+    plan: str = "free"
+
+
+@case("growth/tenants", "Does reading one tenant take longer the more tenants there are?", seconds=240)
+def tenants(lab: Lab) -> Iterator[Comparison]:
+    contenders = []
+    for size in (10, 10_000 if lab.quick else 100_000):
+        registry = lab.memory_kit().tenants(Plan)
+        for number in range(size):
+            registry.update(f"tenant-{number}", {"plan": "pro"}, by="bench", reason="fill")
+        names = {"registry": registry}
+        contenders.append(
+            Contender(
+                f"statekit, one of {size:,} tenants",
+                "with registry.scope('tenant-7'): registry.current().plan",
+                names,
+            )
+        )
+    yield Comparison(
+        "enter a tenant's scope, read one attribute, leave",
+        contenders,
+        promises=[AtMost(contenders[-1].name, 1.2, of=contenders[0].name)],
+    )
+
+
+@case("growth/flags", "Does asking one flag take longer the more flags there are?", seconds=240)
+def flags(lab: Lab) -> Iterator[Comparison]:
+    contenders = []
+    for size in (10, 10_000 if lab.quick else 100_000):
+        kit = lab.memory_kit()
+        for number in range(size):
+            kit.flags.set(f"flag-{number}", Flag(rollout=25), by="bench", reason="fill")
+        contenders.append(
+            Contender(
+                f"statekit, one of {size:,} flags",
+                "flags.enabled('flag-7', actor='user:7')",
+                {"flags": kit.flags},
+            )
+        )
+    yield Comparison(
+        "one flag with a rollout, asked",
+        contenders,
+        promises=[AtMost(contenders[-1].name, 1.2, of=contenders[0].name)],
+    )
