@@ -1,29 +1,51 @@
 """Coalescing: many asyncio callers, few connections, few round trips.
 
-Rounds asked for in the same tick of the loop leave as one pipeline; rounds asked for while every connection is
-busy wait, and leave together when one comes free. So the number of connections is a small constant, whatever
-the number of callers; first come is first sent; a caller that is cancelled loses only its own reply.
+Rounds asked for in the same tick of the loop leave as one pipeline, and a long tick sends what has gathered
+before it ends. On connections that statekit opened itself, further rounds follow without waiting for replies,
+all on one connection, so they reach the server in the order they were asked for; a connection that has kept
+somebody waiting past his budget gets no new rounds, and the next of at most four takes its place. On a client
+the caller brought, whose pool and protocol are not ours to bend, a pipeline has a connection to itself until
+its replies are in; up to four are under way at a time.
+
+Waiting    A budget is counted twice at most: while a round waits in line for its turn, and from the moment it is
+           sent. A late tick of the loop is not the store's fault, and is not counted.
+Fairness   First come, first sent. No more than `WINDOW` calls are on their way to the server, and a round above
+           `SLICE` calls goes in slices that stand in line again, so a round waits for the calls on their way and
+           one slice of every caller before it, however much those callers want.
+Order      The calls of one caller, who awaits each round, never overtake each other. Rounds asked for at the same
+           time (``gather``, several tasks) are several callers', to be sent in any order.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import weakref
 from collections import deque
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import TYPE_CHECKING, Any, Final
 
-from statekit.errors import StoreError, StoreTimeout, StoreUnavailable
-from statekit.store.drive import aread, async_subscriber, describe_pool, packed, sibling, translated
+from statekit.errors import StoreUnavailable
+from statekit.store.drive import aread, async_subscriber, describe_pool, packed, refused, sibling, translated
+from statekit.store.wire import Asked, Wire
 
 if TYPE_CHECKING:
     from statekit.store.op import Reply, Round
 
 __all__ = ["AsyncRedisTransport"]
 
-CONNECTIONS = 4
+CONNECTIONS: Final = 4
 """Connections a loop uses at most for rounds."""
-LARGEST = 512
-"""Calls in one pipeline at most, so that a burst is spread over the connections."""
+WINDOW: Final = 512
+"""Calls on their way on one connection at most; the server has answered them within milliseconds."""
+SLICE: Final = 256
+"""Calls of one round that are sent at a time."""
+EAGER: Final = 16
+"""Calls that a wire is given without waiting for the end of the tick, so that the server works while we do."""
+LATE: Final = 0.02
+"""Seconds by which a look at the deadlines may be late before the loop counts as having been held up."""
+LOOK: Final = 0.005
+"""Seconds between two looks at the least."""
 
 
 class AsyncRedisTransport:
@@ -35,24 +57,24 @@ class AsyncRedisTransport:
         self._owned = owned
         self._fresh = fresh or (lambda: sibling(self._pool))
         self._lanes: dict[asyncio.AbstractEventLoop, _Lane] = {}
+        # a wire lives as long as its loop: one whose kit was dropped without `close` must be told
+        weakref.finalize(self, _abandoned, self._lanes).atexit = False
 
-    async def exchange(self, calls: Round, budget: float) -> list[Reply]:
+    def exchange(self, calls: Round, budget: float) -> Awaitable[list[Reply]]:
         loop = asyncio.get_running_loop()
         lane = self._lanes.get(loop) or self._open(loop)
-        waiting = _Waiting(packed(calls), len(calls), loop.create_future(), loop.time() + budget)
-        lane.add(waiting)
-        deadline = loop.call_at(waiting.deadline, waiting.expire, budget)
-        try:
-            return await waiting.future
-        finally:
-            deadline.cancel()
+        if 0 < len(calls) <= SLICE:
+            return lane.ask(packed(calls), len(calls), budget)
+        return _in_slices(lane, calls, budget)
 
     def _open(self, loop: asyncio.AbstractEventLoop) -> _Lane:
         """Serve one more loop. The first uses the client's own pool: sockets cannot move between loops."""
         for old in [old for old in self._lanes if old.is_closed()]:
             self._lanes.pop(old).pool.reset()
         taken = any(lane.pool is self._pool for lane in self._lanes.values())
-        lane = self._lanes[loop] = _Lane(loop, self._fresh() if taken else self._pool)
+        pool = self._fresh() if taken else self._pool
+        ours = self._owned and str(pool.connection_kwargs.get("protocol")) == "2"
+        lane = self._lanes[loop] = (_WireLane if ours else _LoanLane)(loop, pool)
         return lane
 
     def subscriber(self) -> Any:
@@ -70,95 +92,288 @@ class AsyncRedisTransport:
         return describe_pool(self._pool)
 
 
+def _abandoned(lanes: dict[asyncio.AbstractEventLoop, _Lane]) -> None:
+    for loop, lane in lanes.items():
+        with contextlib.suppress(RuntimeError):  # the loop is closed, and its sockets with it
+            loop.call_soon_threadsafe(lane.abort)
+
+
+async def _in_slices(lane: _Lane, calls: Round, budget: float) -> list[Reply]:
+    """Send a large round a slice at a time, each behind those who have come meanwhile."""
+    messages = [packed(calls[start : start + SLICE]) for start in range(0, len(calls), SLICE)]
+    replies: list[Reply] = []
+    for message in messages:
+        replies += await lane.ask(message, min(SLICE, len(calls) - len(replies)), budget)
+    return replies
+
+
 class _Lane:
-    """The rounds and connections of one event loop."""
+    """The line of rounds of one event loop, and the deadlines of all that are not answered."""
+
+    _eager = WINDOW
+    """Calls that are sent without waiting for the end of the tick."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, pool: Any) -> None:
         self.pool = pool
         self._loop = loop
-        self._waiting: deque[_Waiting] = deque()
-        self._carriers: set[asyncio.Task[None]] = set()
+        self._line: deque[Asked] = deque()
+        self._gathered = 0
         self._scheduled = False
+        self._alarm: asyncio.TimerHandle | None = None
+        self._chores: set[asyncio.Task[None]] = set()
 
-    def add(self, waiting: _Waiting) -> None:
-        self._waiting.append(waiting)
-        if not self._scheduled:
+    def ask(self, message: bytes, count: int, budget: float) -> asyncio.Future[list[Reply]]:
+        """Put a round in line; the future will hold its replies. Whoever cancels it loses only those."""
+        future: asyncio.Future[list[Reply]] = self._loop.create_future()
+        deadline = self._loop.time() + budget
+        self._line.append(Asked(message, count, future, budget, deadline))
+        if self._alarm is None or deadline < self._alarm.when():
+            self._wake_at(deadline)
+        self._gathered += count
+        if self._gathered >= self._eager:
+            self._send()
+        elif not self._scheduled:
             self._scheduled = True
-            self._loop.call_soon(self._dispatch)
+            self._loop.call_soon(self._tick)
+        return future
 
-    def _dispatch(self) -> None:
+    def _tick(self) -> None:
         self._scheduled = False
-        while self._waiting and len(self._carriers) < CONNECTIONS:
-            carrier = self._loop.create_task(self._carry(self._batch()))
-            self._carriers.add(carrier)
-            carrier.add_done_callback(self._carriers.discard)
+        self._send()
 
-    def _batch(self) -> list[_Waiting]:
-        """Take who waits, in order, up to `LARGEST` calls; who gave up meanwhile is passed over."""
-        batch: list[_Waiting] = []
-        room = LARGEST
-        while self._waiting and room > 0:
-            waiting = self._waiting.popleft()
-            if not waiting.future.done():
-                batch.append(waiting)
-                room -= waiting.count
+    def _send(self) -> None:
+        """Send who is in line, as far as there is room."""
+        raise NotImplementedError
+
+    def _batch(self, room: int, *, renewed: bool) -> list[Asked]:
+        """Take who is next, up to `room` calls; who gave up is passed over. `renewed`: the clock starts again."""
+        batch: list[Asked] = []
+        now = self._loop.time()
+        while self._line and room > 0:
+            asked = self._line.popleft()
+            if not asked.future.done():
+                batch.append(asked)
+                room -= asked.count
+                if renewed:
+                    asked.deadline = now + asked.budget
         return batch
 
-    async def _carry(self, batch: list[_Waiting]) -> None:
+    # -- deadlines ---------------------------------------------------------------------------------------
+
+    def _wake_at(self, deadline: float) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm = self._loop.call_at(deadline, self._look)
+
+    def _look(self) -> None:
+        """Let those fail whose time is up, then sleep until the next one's is."""
+        assert self._alarm is not None
+        now, due = self._loop.time(), self._alarm.when()
+        self._alarm = None
+        if now - due > LATE:
+            self._excuse(now - due)
+        for asked in self._line:
+            if asked.deadline <= now:
+                asked.expire()
+        while self._line and self._line[0].future.done():
+            self._line.popleft()
+        deadlines = [asked.deadline for asked in self._line if not asked.future.done()]
+        deadlines += self._overdue(now)
+        if deadlines:
+            self._wake_at(max(min(deadlines), now + LOOK))
+
+    def _excuse(self, late: float) -> None:
+        """Give back, once, the time in which the loop was held up: replies may have come, and nobody looked."""
+        for asked in (*self._line, *self._sent()):
+            if not asked.excused:
+                asked.deadline += min(late, asked.budget)
+                asked.excused = True
+
+    def _sent(self) -> list[Asked]:
+        """Who waits for replies."""
+        raise NotImplementedError
+
+    def _overdue(self, now: float) -> list[float]:
+        """Let those fail whose replies are late; return the other deadlines."""
+        raise NotImplementedError
+
+    # -- the end -----------------------------------------------------------------------------------------
+
+    def _chore(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = self._loop.create_task(work)
+        self._chores.add(task)
+        task.add_done_callback(self._chores.discard)
+        return task
+
+    async def finish(self) -> None:
+        """Let what is under way arrive, up to a second; then close."""
+        last = self._loop.time() + 1.0
+        while (self._line or self._sent()) and self._loop.time() < last:  # noqa: ASYNC110 - seldom, and short
+            await asyncio.sleep(0.005)
+        self.abort()
+        while self._chores:
+            await asyncio.wait(self._chores)
+
+    def abort(self) -> None:
+        """Close at once."""
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+        line, self._line = self._line, deque()
+        for asked in line:
+            asked.fail(StoreUnavailable("the store is closed"))
+
+
+class _WireLane(_Lane):
+    """A line before wires: connections of our own, on which rounds follow each other."""
+
+    _eager = EAGER
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, pool: Any) -> None:
+        super().__init__(loop, pool)
+        self._wires: list[Wire] = []
+        self._opening: asyncio.Task[None] | None = None
+
+    def _send(self) -> None:
+        self._gathered = 0
+        for wire in self._wires:
+            if not wire.silent:
+                self._send_on(wire, renewed=True)
+                return
+        if self._line and self._opening is None and len(self._wires) < CONNECTIONS:
+            self._opening = self._chore(self._connect())
+            self._opening.add_done_callback(self._opened)
+
+    def _send_on(self, wire: Wire, *, renewed: bool) -> None:
+        if self._line and wire.load < WINDOW and not wire.full:
+            batch = self._batch(WINDOW - wire.load, renewed=renewed)
+            if batch:
+                wire.send(batch)
+
+    async def _connect(self) -> None:
+        """Open one more wire; if that fails, so do those who wait for it. Their clocks run on meanwhile."""
+        connection = self.pool.make_connection()
+        try:
+            with translated():
+                await connection.connect()
+            wire = Wire(self._loop, connection, refused, self._moved)
+        except BaseException as error:
+            await connection.disconnect(nowait=True)
+            if not isinstance(error, Exception):
+                raise
+            line, self._line = self._line, deque()
+            for asked in line:
+                asked.fail(error)
+        else:
+            self._wires.append(wire)
+            self._send_on(wire, renewed=False)
+
+    def _opened(self, _: asyncio.Task[None]) -> None:
+        self._opening = None
+        self._send()
+
+    def _moved(self, wire: Wire) -> None:
+        """There is room on a wire, or it has ended."""
+        if wire.ended and wire in self._wires:
+            self._wires.remove(wire)
+            if not self._loop.is_closed():
+                self._chore(wire.connection.disconnect(nowait=True))
+        if self._line:
+            self._send()
+
+    def _sent(self) -> list[Asked]:
+        return [asked for wire in self._wires for asked in wire.flying]
+
+    def _overdue(self, now: float) -> list[float]:
+        deadlines: list[float] = []
+        for wire in tuple(self._wires):
+            deadlines += self._overdue_on(wire, now)
+        if self._opening is not None and all(asked.future.done() for asked in self._line):
+            self._opening.cancel()  # nobody waits for it any more
+        return deadlines
+
+    def _overdue_on(self, wire: Wire, now: float) -> list[float]:
+        if wire.delivering:  # it has heard from the server just now
+            return [now]
+        late = [asked for asked in wire.flying if asked.deadline <= now]
+        for asked in late:
+            wire.silent = True
+            asked.expire()
+        if late and all(asked.future.done() for asked in wire.flying):
+            wire.end(StoreUnavailable("the store did not answer"))
+        return [asked.deadline for asked in wire.flying if asked.deadline > now]
+
+    def abort(self) -> None:
+        super().abort()
+        if self._opening is not None:
+            self._opening.cancel()
+        for wire in tuple(self._wires):
+            wire.end(StoreUnavailable("the store is closed"))
+
+
+class _LoanLane(_Lane):
+    """A line before the connections of a pool that is not ours: each is borrowed for one pipeline after another."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, pool: Any) -> None:
+        super().__init__(loop, pool)
+        self._loans: dict[asyncio.Task[None], list[Asked]] = {}
+
+    def _send(self) -> None:
+        self._gathered = 0
+        while self._line and len(self._loans) < CONNECTIONS:
+            loan = self._chore(self._borrow())
+            self._loans[loan] = self._batch(WINDOW, renewed=True)
+            loan.add_done_callback(self._returned)
+
+    async def _borrow(self) -> None:
         """Use one connection for a batch, then for the next, until nobody waits."""
-        while batch:
+        loan = asyncio.current_task()
+        assert loan is not None
+        while batch := self._loans[loan]:
             try:
                 with translated():
-                    # when the last of them has given up, so must the connection: the peer may be gone for good
-                    async with asyncio.timeout_at(max(waiting.deadline for waiting in batch)):
-                        await self._send(batch)
+                    await self._carry(batch)
             except Exception as error:  # noqa: BLE001 - whatever it is, nobody may be left waiting for it
-                for waiting in batch:
-                    waiting.fail(error)
-            batch = self._batch()
+                for asked in batch:
+                    asked.fail(error)
+            self._loans[loan] = self._batch(WINDOW, renewed=True)
 
-    async def _send(self, batch: list[_Waiting]) -> None:
+    def _returned(self, loan: asyncio.Task[None]) -> None:
+        del self._loans[loan]
+        self._send()
+
+    async def _carry(self, batch: list[Asked]) -> None:
         connection = await self.pool.get_connection()
         try:
-            await connection.send_packed_command(b"".join([waiting.message for waiting in batch]))
-            for waiting in batch:
-                waiting.finish([await aread(connection) for _ in range(waiting.count)])
+            await connection.send_packed_command(b"".join([asked.message for asked in batch]))
+            for asked in batch:
+                replies = [await aread(connection) for _ in range(asked.count)]
+                if not asked.future.done():
+                    asked.future.set_result(replies)
         except BaseException:
             await connection.disconnect(nowait=True)
             raise
         finally:
             await self.pool.release(connection)
 
-    async def finish(self) -> None:
-        """Let what is under way arrive, up to a second."""
-        if self._carriers:
-            await asyncio.wait(self._carriers, timeout=1.0)
+    def _sent(self) -> list[Asked]:
+        return [asked for batch in self._loans.values() for asked in batch if not asked.future.done()]
 
+    def _overdue(self, now: float) -> list[float]:
+        deadlines: list[float] = []
+        for loan, batch in self._loans.items():
+            for asked in batch:
+                if asked.deadline <= now:
+                    asked.expire()
+            waiting = [asked.deadline for asked in batch if not asked.future.done()]
+            if batch and not waiting:  # so the connection has to go too: the peer may be gone for good
+                loan.cancel()
+            deadlines += waiting
+        return deadlines
 
-class _Waiting:
-    """A caller's round on its way: the message, how many replies it gets, the future they will arrive in."""
-
-    __slots__ = ("count", "deadline", "future", "message")
-
-    def __init__(
-        self, message: bytes, count: int, future: asyncio.Future[list[Reply]], deadline: float
-    ) -> None:
-        self.message = message
-        self.count = count
-        self.future = future
-        self.deadline = deadline
-
-    def finish(self, replies: Sequence[Reply]) -> None:
-        if not self.future.done():
-            self.future.set_result(list(replies))
-
-    def fail(self, error: Exception) -> None:
-        """Hand over an error of one's own: raised in many places, one object would collect all tracebacks."""
-        if self.future.done():
-            return
-        own = type(error)(*error.args) if isinstance(error, StoreError) else StoreUnavailable(f"{error!r}")
-        own.__cause__ = error.__cause__ or error
-        self.future.set_exception(own)
-
-    def expire(self, budget: float) -> None:
-        self.fail(StoreTimeout(f"the store did not answer in time: nothing after {budget:g} s"))
+    def abort(self) -> None:
+        super().abort()
+        for loan, batch in tuple(self._loans.items()):
+            for asked in batch:
+                asked.fail(StoreUnavailable("the store is closed"))
+            loan.cancel()

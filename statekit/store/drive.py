@@ -147,6 +147,16 @@ def rejected(error: theirs.ResponseError) -> StoreRejected:
     return StoreRejected(text)
 
 
+def refused(connection: Any, text: str) -> StoreError:
+    """Translate an error reply as it came over a wire; `StoreUnavailable` if it speaks for the whole connection."""
+    error = connection._parser.parse_error(text)  # noqa: SLF001 - so that both colours read one text alike
+    if isinstance(error, theirs.ConnectionError):  # a server still loading its data, a password changed
+        return StoreUnavailable(f"the store cannot be reached: {error}")
+    if isinstance(error, theirs.ReadOnlyError) and hasattr(connection, "connection_pool"):
+        return StoreUnavailable("the store cannot be reached: the master the sentinels named is one no more")
+    return rejected(error)
+
+
 class translated:  # noqa: N801 - used like a function: ``with translated():``
     """Turn what redis-py raises for a whole round into statekit's errors."""
 

@@ -14,7 +14,7 @@ the operation, which may catch it and return the answer it has declared for that
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha1
 from importlib.resources import files
@@ -114,20 +114,23 @@ def together(*ops: Op[Any]) -> Op[tuple[Any, ...]]:
     then the first failure is raised. The round trips are those of the longest operation, not the sum.
     """
     steps = [_Step(started(op)) for op in ops]
-    while any(step.round for step in steps):
+    for step in steps:
+        step.resume(step.op.send, None)
+    while under_way := [step for step in steps if step.round is not None]:
         try:
-            replies = yield tuple(call for step in steps for call in step.round)
+            replies = yield tuple([call for step in under_way for call in step.round or ()])
         except StoreError as error:
-            for step in steps:
-                step.fail(error)
+            for step in under_way:
+                step.resume(step.op.throw, error)
         else:
-            start = 0
-            for step in steps:
-                start += step.feed(replies[start : start + len(step.round)])
+            at = 0
+            for step in under_way:
+                start, at = at, at + len(step.round or ())
+                step.resume(step.op.send, replies[start:at])
     for step in steps:
         if step.error is not None:
             raise step.error
-    return tuple(step.result for step in steps)
+    return tuple([step.result for step in steps])
 
 
 class _Step:
@@ -139,24 +142,14 @@ class _Step:
         self.op = op
         self.result: Any = None
         self.error: Exception | None = None
-        self.round: Round = ()
-        self._advance(lambda: next(op))
+        self.round: Round | None = None
+        """None once it has ended; a round may be empty."""
 
-    def feed(self, replies: Sequence[Reply]) -> int:
-        """Hand over the replies to the round; returns how many those were."""
-        taken = len(self.round)
-        if taken:
-            self._advance(lambda: self.op.send(replies))
-        return taken
-
-    def fail(self, error: StoreError) -> None:
-        if self.round:
-            self._advance(lambda: self.op.throw(error))
-
-    def _advance(self, step: Any) -> None:
+    def resume(self, how: Callable[[Any], Round], given: Any) -> None:
+        """Hand over what it waits for, replies or an error, and note what it wants next."""
         try:
-            self.round = step()
+            self.round = how(given)
         except StopIteration as stop:
-            self.round, self.result = (), stop.value
+            self.round, self.result = None, stop.value
         except Exception as error:  # noqa: BLE001 - kept, and raised once its neighbours are done
-            self.round, self.error = (), error
+            self.round, self.error = None, error

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import random
 import socket
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any, Protocol, TypeVar
@@ -48,7 +48,7 @@ class Transport(Protocol):
 class AsyncTransport(Protocol):
     """Same as `Transport`, for asyncio."""
 
-    async def exchange(self, calls: Round, budget: float) -> Sequence[Reply]: ...
+    def exchange(self, calls: Round, budget: float) -> Awaitable[Sequence[Reply]]: ...
     def subscriber(self) -> Any: ...
     async def close(self) -> None: ...
     def describe(self) -> str: ...
@@ -78,11 +78,15 @@ class _Governed:
 
     def governed(self, op: Op[T]) -> Generator[Round, Sequence[Reply], T]:
         """Wrap an operation: each of its rounds obeys the breaker, is completed, and is reported."""
+        breaker, hooks = self.breaker, self.hooks
         try:
             calls = next(started(op))
             while True:
                 try:
-                    replies = yield from self._round(calls)
+                    if breaker.opened_until is None and not hooks:
+                        replies = yield from self._completed(calls)
+                    else:
+                        replies = yield from self._reported(calls)
                 except StoreError as error:
                     calls = op.throw(error)
                 else:
@@ -90,48 +94,45 @@ class _Governed:
         except StopIteration as stop:
             return stop.value  # type: ignore[no-any-return]
 
-    def _round(self, calls: Round) -> Generator[Round, Sequence[Reply], Sequence[Reply]]:
+    def _reported(self, calls: Round) -> Generator[Round, Sequence[Reply], Sequence[Reply]]:
+        """Send if the breaker lets it pass, and tell the hooks how it went."""
         start = monotonic()
         if not self.breaker.admits(start):
             raise StoreUnavailable("the store failed several times in a row; it is asked again in a moment")
         try:
             replies = yield from self._completed(calls)
         except StoreUnavailable as error:
-            self.breaker.failed(monotonic())
             self._report(calls, start, error)
             raise
-        self.breaker.succeeded()
-        if self.hooks:
-            self._report(calls, start, None)
+        self._report(calls, start, None)
         return replies
 
     def _completed(self, calls: Round) -> Generator[Round, Sequence[Reply], Sequence[Reply]]:
-        replies = yield from self._repeated(calls)
-        for reply in replies:
-            if isinstance(reply, StoreRejected) and reply.args[0].startswith("NOSCRIPT"):
-                return (yield from self._taught(calls, replies))
-        return replies
-
-    def _repeated(self, calls: Round) -> Generator[Round, Sequence[Reply], Sequence[Reply]]:
-        """Send once; once more if the connection broke and running the commands twice changes nothing."""
+        """Send; once more if the connection broke and running the commands twice changes nothing."""
         try:
-            return (yield calls)
-        except StoreTimeout:
-            raise
-        except StoreUnavailable:
-            if not all(call.read_only for call in calls):
+            try:
+                replies = yield calls
+            except StoreTimeout:
                 raise
-            return (yield calls)
+            except StoreUnavailable:
+                if not all(call.read_only for call in calls):
+                    raise
+                replies = yield calls
+            for reply in replies:
+                if isinstance(reply, StoreRejected) and _forgotten(reply):
+                    replies = yield from self._taught(calls, replies)
+                    break
+        except StoreUnavailable:
+            self.breaker.failed(monotonic())
+            raise
+        self.breaker.succeeded()
+        return replies
 
     def _taught(
         self, calls: Round, replies: Sequence[Reply]
     ) -> Generator[Round, Sequence[Reply], list[Reply]]:
         """Send again, whole, the scripts the server does not know (restart, failover, SCRIPT FLUSH)."""
-        missing = [
-            index
-            for index, reply in enumerate(replies)
-            if isinstance(reply, StoreRejected) and reply.args[0].startswith("NOSCRIPT")
-        ]
+        missing = [index for index, reply in enumerate(replies) if _forgotten(reply)]
         again = yield tuple(calls[index]._replace(whole=True) for index in missing)
         complete = list(replies)
         for index, reply in zip(missing, again, strict=True):
@@ -140,6 +141,10 @@ class _Governed:
 
     def _report(self, calls: Round, start: float, error: Exception | None) -> None:
         self.hooks.emit(RoundTrip(tuple(map(_verb, calls)), monotonic() - start, error))
+
+
+def _forgotten(reply: Reply) -> bool:
+    return isinstance(reply, StoreRejected) and str(reply.args[0]).startswith("NOSCRIPT")
 
 
 def _verb(call: Call) -> str:
