@@ -121,6 +121,7 @@ class StatekitMiddleware:
                 raise
         finally:
             CURRENT.set(before)
+            scope.pop(KEY, None)  # they hold each other: left so, each request waits for the cycle collector
 
     async def _serve_tenant(self, resolve: Resolver, exchange: Exchange, receive: Receive) -> None:
         visit = exchange.visit
