@@ -85,6 +85,20 @@ async def test_requests_at_the_same_time_share_round_trips(saas: Any) -> None:
     assert answer.json()["left"] == 49, "each was counted"
 
 
+async def test_a_server_that_cancels_one_request_harms_no_other(saas: Any) -> None:
+    def visit(number: int) -> asyncio.Task[Any]:
+        return asyncio.create_task(saas.browser.get(f"/shop/orders/{number}", headers=ACME))
+
+    tasks = [visit(number) for number in range(40)]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    for task in tasks[::2]:
+        task.cancel()
+    answers = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [answer.json()["cart"] for answer in answers[1::2]] == [["apple"]] * 20
+    assert (await saas.browser.get("/shop/orders/0", headers=ACME)).status_code == 200
+
+
 async def test_a_dependency_shared_by_router_and_endpoint_counts_once(around: Any) -> None:
     once = depends_on("10/hour", name="once")
     app = FastAPI(dependencies=[once])
