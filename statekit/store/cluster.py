@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from statekit.errors import StoreRejected, StoreUnavailable
 from statekit.store.coalescing import AsyncRedisTransport
-from statekit.store.drive import RedisTransport, packed, translated
+from statekit.store.drive import RedisTransport, translated
 from statekit.store.op import Call, Reply, Round
+from statekit.store.resp import packed
 
 if TYPE_CHECKING:
     from statekit.store.subscribe import RedisSubscriber

@@ -26,7 +26,8 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Final
 
 from statekit.errors import StoreUnavailable
-from statekit.store.drive import aread, async_subscriber, describe_pool, packed, refused, sibling, translated
+from statekit.store.drive import aread, async_subscriber, describe_pool, refused, sibling, translated
+from statekit.store.resp import packed
 from statekit.store.wire import Asked, Wire
 
 if TYPE_CHECKING:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import re
 import select
 import threading
-from functools import cache
 from time import monotonic
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -29,12 +28,12 @@ from statekit.errors import (
     StoreRejected,
     StoreTimeout,
     StoreUnavailable,
-    UsageError,
 )
+from statekit.store.resp import packed
 from statekit.store.subscribe import AsyncRedisSubscriber, RedisSubscriber
 
 if TYPE_CHECKING:
-    from statekit.store.op import Arg, Call, Op, Reply, Round
+    from statekit.store.op import Op, Reply, Round
     from statekit.store.store import AsyncTransport, Transport
 
 __all__ = ["RedisTransport", "adrive", "drive"]
@@ -72,56 +71,7 @@ async def adrive(transport: AsyncTransport, op: Op[T], budget: float) -> T:
         return stop.value  # type: ignore[no-any-return]
 
 
-# -- what goes over the wire -----------------------------------------------------------------------------
-
-
-def wired(call: Call) -> tuple[Arg, ...]:
-    """Write a plain command, or a script that goes whole, as the words that go over the wire."""
-    script = call.script
-    if script is None:
-        return call.args
-    return ("EVAL", script.source, call.keys, *call.args)
-
-
-def packed(calls: Round) -> bytes:
-    """Write the calls of a round in the protocol of Redis, as one message."""
-    parts: list[bytes] = []
-    for call in calls:
-        words: tuple[Arg, ...]
-        if call.script is None or call.whole:
-            words = wired(call)
-            parts.append(b"*%d\r\n" % len(words))
-        else:
-            words = (call.keys, *call.args)
-            parts.append(b"*%d\r\n%b" % (len(words) + 2, _evalsha(call.script.sha)))
-        for word in words:
-            if isinstance(word, str):
-                data = _utf8(word)
-            else:
-                data = word if isinstance(word, bytes) else _decimal(word)
-            parts.append(b"$%d\r\n%b\r\n" % (len(data), data))
-    return b"".join(parts)
-
-
-@cache
-def _evalsha(sha: str) -> bytes:
-    """Write the words every run of a script begins with."""
-    return b"$7\r\nEVALSHA\r\n$%d\r\n%b\r\n" % (len(sha), sha.encode())
-
-
-def _utf8(text: str) -> bytes:
-    try:
-        return text.encode()
-    except UnicodeEncodeError as error:
-        raise UsageError(
-            f"{text[:80]!r} holds half a surrogate pair, which is not text: {error.reason}"
-        ) from None
-
-
-def _decimal(number: int) -> bytes:
-    if not isinstance(number, int):
-        raise UsageError(f"{number!r} cannot be sent to a store: give text, bytes or a whole number")
-    return b"%d" % number
+# -- what a server refuses -------------------------------------------------------------------------------
 
 
 _WRAPPING = re.compile(r"\AError running script \(call to f_\w+\): @user_script: ?\d+: ")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import random
 import socket
-from collections.abc import Awaitable, Callable, Generator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any, Protocol, TypeVar
@@ -214,9 +214,9 @@ class AsyncStore(_Governed):
         self.pulse = AsyncPulse()
         self.push = AsyncPush(transport.subscriber)
 
-    async def run(self, op: Op[T], budget: float | None = None) -> T:
+    def run(self, op: Op[T], budget: float | None = None) -> Coroutine[Any, Any, T]:
         """Same as `Store.run`, for asyncio."""
-        return await adrive(self.transport, self.governed(op), budget or self.budget.operation)
+        return adrive(self.transport, self.governed(op), budget or self.budget.operation)
 
     async def close(self) -> None:
         """Same as `Store.close`, for asyncio."""
