@@ -43,3 +43,8 @@ def tour(kit: Any) -> None:
     kit.pools.register("things", open=object, per_process=2, fleet=4)
     with kit.pools.checkout("things", timeout=10.0):
         kit.pools.fleet("things")
+    reports = kit.in_flight("reports", 2)
+    with reports.hold("acme") as hold:
+        assert reports.count("acme") == 1
+        assert [holder.fence for holder in reports.holders("acme")] == [hold.fence]
+        kit.in_flight("reports", 1).acquire("acme", timeout=0.1)

@@ -36,7 +36,7 @@ if taken < limit then
   local fence = math.max(now, last + 1)
   redis.call('ZADD', key, int(-fence), '', int(now + lease), int(fence) .. ' ' .. token)
   -- The key outlives its longest lease by one of ours, so that the last fence is known to the next.
-  local longest = redis.call('ZREVRANGE', key, 0, 0, 'WITHSCORES')[2]
+  local longest = redis.call('ZREVRANGEBYSCORE', key, '+inf', '0', 'WITHSCORES', 'LIMIT', 0, 1)[2]
   redis.call('PEXPIRE', key, int(math.ceil((tonumber(longest) - now + lease) / 1000)))
   return {'held', fence, taken + 1}
 end

@@ -105,7 +105,12 @@ class Ledger:
 
     def releasing(self, *helds: Held) -> Op[bool]:
         """Give back slots that were taken out; whether all were still held."""
-        answers = yield from releasing([held.slot for held in helds], self._governed.now())
+        try:
+            answers = yield from releasing([held.slot for held in helds], self._governed.now())
+        except GeneratorExit:  # cancelled on the way: whether it was sent is unknown
+            for held in helds:
+                self.doubt(held.slot)
+            raise
         for held in helds:
             answer = answers[held.slot]
             if isinstance(answer, StoreError):

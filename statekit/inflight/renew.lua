@@ -20,7 +20,7 @@ for i = 3, #members do
   local ends = redis.call('ZSCORE', key, members[i])
   if ends and tonumber(ends) > now then
     redis.call('ZADD', key, int(now + lease), members[i])
-    longest = redis.call('ZREVRANGE', key, 0, 0, 'WITHSCORES')[2]
+    longest = redis.call('ZREVRANGEBYSCORE', key, '+inf', '0', 'WITHSCORES', 'LIMIT', 0, 1)[2]
     reply[#reply + 1] = 1
   else
     -- Gone, or about to be: whoever asks next finds its slot free.

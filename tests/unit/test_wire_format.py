@@ -161,6 +161,27 @@ def test_the_general_way_writes_the_ring_the_common_way_writes(
     assert held["limit:{api:ip}:log"] == bytes.fromhex(RING)
 
 
+def test_slots_in_flight_are_written_like_this(
+    kit: StateKit, held: Held, clock: FrozenClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("statekit.inflight.ledger._numbers", itertools.count(1))
+    reports = kit.in_flight("reports", 2, lease=30)
+    with reports.hold("user:7"):
+        clock.advance(1.5)
+        with reports.hold("user:7"):
+            name = "flight:{reports:user%3A7}"
+            assert held.names() == {name}
+            slots = {
+                b"1893456000000000 host-1-0123abcd 1": 1_893_456_030_000_000,
+                b"1893456001500000 host-1-0123abcd 2": 1_893_456_031_500_000,
+            }
+            assert held[name] == slots | {b"": -1_893_456_001_500_000}
+            assert 0 < held.lives(name) <= 60_000
+            reports.acquire("user:7", timeout=0.01)
+            wait_until(lambda: held[name].get(b"?") == -1_893_456_003_500_000)
+    assert held[name] == {b"": -1_893_456_001_500_000, b"?": -1_893_456_003_500_000}
+
+
 def test_sessions_are_written_like_this(kit: StateKit, held: Held, clock: FrozenClock) -> None:
     store = kit.sessions(idle=7200, absolute=43200)
     s = store.open(None)
@@ -407,6 +428,23 @@ def test_sessions_written_by_hand_are_read(reader: Any, by_hand: Held) -> None:
     assert by_hand[f"session:{{{SHAS[0]}}}"][b"from-the-future"] == b"1"
     assert store.revoke_all("user:7") == 1
     assert by_hand.names() == {f"session:{{{sha}}}" for sha in SHAS[:2]}
+
+
+def test_slots_in_flight_written_by_hand_are_read(reader: Any, by_hand: Held) -> None:
+    by_hand["flight:{reports:user%3A7}"] = {
+        "1893456000000000 host-1-0123abcd 1": NOW + 30_000_000,
+        "1893455999000000 host-2-4567cdef 9": NOW,
+        "": -(NOW + 5),
+        "?": -(NOW + 1),
+        "from-the-future": -1,
+    }
+    reports = reader.in_flight("reports", 2)
+    (holder,) = reports.holders("user:7")
+    assert (holder.worker, holder.fence) == ("host-1-0123abcd", NOW)
+    assert holder.until == datetime(2030, 1, 1, 0, 0, 30, tzinfo=UTC)
+    hold = reports.acquire("user:7")
+    assert (hold.fence, hold.in_flight) == (NOW + 6, 2)
+    assert not reports.acquire("user:7")
 
 
 def test_flags_written_by_hand_are_read(reader: Any, by_hand: Held) -> None:
