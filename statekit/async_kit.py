@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import cached_property
 from time import perf_counter
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
+from weakref import WeakSet
 
+from statekit.errors import StoreError
 from statekit.kit import Kit, twins
 from statekit.store.connect import carried_async, connected_async
 from statekit.store.durations import Duration
@@ -132,11 +135,13 @@ class AsyncStateKit(Kit[AsyncStore]):
         on_outage: str = "allow",
         shadow: bool = False,
         workers: Workers = 1,
+        local_refusals: bool = True,
+        lease: bool = False,
     ) -> AsyncRateLimiter:
         """Same as `StateKit.rate_limiter`, for asyncio."""
         from statekit.ratelimit.faces import AsyncRateLimiter
 
-        return AsyncRateLimiter(
+        limiter = AsyncRateLimiter(
             self.store,
             name,
             *limits,
@@ -144,14 +149,18 @@ class AsyncStateKit(Kit[AsyncStore]):
             on_outage=on_outage,
             shadow=shadow,
             workers=workers,
+            local_refusals=local_refusals,
+            lease=lease,
         )
+        if lease:
+            leased: WeakSet[Any] = self._once("leased", WeakSet)
+            leased.add(limiter)
+        return limiter
 
     async def hit_all(self, pairs: Pairs) -> Decision:
         """Same as `StateKit.hit_all`, for asyncio."""
         return await self.store.run(self.hitting_all(pairs), self.store.budget.decision)
 
-    def sessions(
-        self,
     def in_flight(
         self, name: str, limit: int, *, lease: Duration = 30, on_outage: str = "allow"
     ) -> AsyncInFlight:
@@ -162,6 +171,8 @@ class AsyncStateKit(Kit[AsyncStore]):
         keeper = self._once("in_flight", lambda: AsyncKeeper(self.store))
         return AsyncInFlight(self.store, keeper, name, limit, lease=lease, on_outage=on_outage)
 
+    def sessions(
+        self,
         idle: Duration = 7200,
         absolute: Duration = 43200,
         *,
@@ -181,10 +192,12 @@ class AsyncStateKit(Kit[AsyncStore]):
 
     async def close(self) -> None:
         """Same as `StateKit.close`, for asyncio."""
-        if "pools" in self._made:
-            await self.pools.close()
+        with suppress(StoreError):
+            await self.store.run(self._giving_back())
         if "in_flight" in self._made:
             await self._made["in_flight"].close()
+        if "pools" in self._made:
+            await self.pools.close()
         for replica in self._replicas():
             await replica.close()
         await self.store.close()

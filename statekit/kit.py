@@ -7,17 +7,20 @@ imported when it is first asked for: an app that only limits rates does not pay 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from time import perf_counter
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
+from weakref import WeakSet
 
+from statekit.errors import StoreError
 from statekit.store.connect import carried, connected
 from statekit.store.durations import Duration
 from statekit.store.hooks import Hooks
 from statekit.store.memory import AsyncMemoryTransport, MemoryTransport
-from statekit.store.op import Op, command
+from statekit.store.op import Op, command, together
 from statekit.store.outage import Budget
 from statekit.store.store import AsyncStore, Clock, Store
 
@@ -78,6 +81,10 @@ class Kit(Generic[S]):
         """What was made under a name; threads that ask at the same time all get the first one."""
         found = self._made.get(name)
         return self._made.setdefault(name, make()) if found is None else found  # type: ignore[no-any-return]
+
+    def _giving_back(self) -> Op[Any]:
+        """Settle the slices of limits this process has leased; one that cannot be lapses by itself."""
+        return together(*(limiter.giving_back() for limiter in tuple(self._made.get("leased", ()))))
 
     def _replicas(self) -> list[Any]:
         return [made for name, made in tuple(self._made.items()) if name.startswith("replica:")]
@@ -225,16 +232,21 @@ class StateKit(Kit[Store]):
         on_outage: str = "allow",
         shadow: bool = False,
         workers: Workers = 1,
+        local_refusals: bool = True,
+        lease: bool = False,
     ) -> RateLimiter:
         """Hold callers to limits, such as ``"5/minute"``, counted in the store for all processes together.
 
         `algorithm`: "sliding-log" (exact), "sliding-counter", "gcra" or "fixed-window". `on_outage`: what to
         answer with the store down, "allow", "deny", or "local": this process's share, the limits divided by
-        `workers`. `shadow`: decide and count, never refuse. Raises `UsageError` for anything malformed.
+        `workers`. `shadow`: decide and count, never refuse. `local_refusals`: whether a caller who was refused
+        is refused again without asking the store, until a permit can exist. `lease`: whether this process takes
+        slices of the limit in advance and spends them without asking; the limit holds as strictly. Raises
+        `UsageError` for anything malformed.
         """
         from statekit.ratelimit.faces import RateLimiter
 
-        return RateLimiter(
+        limiter = RateLimiter(
             self.store,
             name,
             *limits,
@@ -242,7 +254,13 @@ class StateKit(Kit[Store]):
             on_outage=on_outage,
             shadow=shadow,
             workers=workers,
+            local_refusals=local_refusals,
+            lease=lease,
         )
+        if lease:
+            leased: WeakSet[Any] = self._once("leased", WeakSet)
+            leased.add(limiter)
+        return limiter
 
     def hit_all(self, pairs: Pairs) -> Decision:
         """Hit several limiters at once, ``[(by_ip, ip), (by_user, uid, 3)]``: all are charged, or none.
@@ -251,10 +269,6 @@ class StateKit(Kit[Store]):
         """
         return self.store.run(self.hitting_all(pairs), self.store.budget.decision)
 
-    def sessions(
-        self,
-        idle: Duration = 7200,
-        absolute: Duration = 43200,
     def in_flight(self, name: str, limit: int, *, lease: Duration = 30, on_outage: str = "allow") -> InFlight:
         """Bound how many run at once, for each key, over all processes: ``with kit.in_flight("reports", 10).hold(key)``.
 
@@ -268,6 +282,10 @@ class StateKit(Kit[Store]):
         keeper = self._once("in_flight", lambda: Keeper(self.store))
         return InFlight(self.store, keeper, name, limit, lease=lease, on_outage=on_outage)
 
+    def sessions(
+        self,
+        idle: Duration = 7200,
+        absolute: Duration = 43200,
         *,
         touch_after: float = 0.25,
         grace: Duration = 10,
@@ -290,6 +308,8 @@ class StateKit(Kit[Store]):
 
     def close(self) -> None:
         """Stop background work, give back what is held, and close connections the kit opened itself."""
+        with suppress(StoreError):
+            self.store.run(self._giving_back())
         if "in_flight" in self._made:
             self._made["in_flight"].close()
         if "pools" in self._made:

@@ -2,7 +2,8 @@
 
 Keys       ``limit:{<limiter>:<key>}:<algorithm>``, a string each, one a limiter and caller; it lives until
            nothing is used any more (the log: up to a quarter of its longest window longer).
-Scripts    ``ratelimit.hit`` decides all limits of all pairs of a call in one run; ``DEL`` resets.
+           Channel ``limit:{freed}``: callers whose units came free before their time.
+Scripts    ``ratelimit.hit`` decides all limits of all pairs of a call in one run; ``ratelimit.reset`` forgets.
 Guarantee  Several limits, several limiters: all or nothing, in one round trip. A refusal consumes nothing.
            The sliding log admits at most `count` units in any half-open window ``(t-W, t]``, exactly;
            so do GCRA its burst and rate, and the fixed window per aligned window. The clock is the store's.
@@ -10,6 +11,8 @@ Not        guaranteed: fairness among waiters; entries a primary had not replica
            one slot of a cluster in one call of `hit_all`.
 Store down ``on_outage``: "allow", "deny", or "local" (each process admits its share of the limit). Such a
            decision has ``degraded`` set and is reported to the hooks. `reset` raises.
+
+Refused    callers are refused by their process, without asking, until a permit can exist: see refusals.py.
 
 Memory of the sliding log: 8 bytes a hit, whatever it costs, in a ring that grows by at most a quarter.
 """
@@ -21,14 +24,25 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from struct import unpack
+from typing import Protocol
 
 from statekit.errors import StoreError, StoreRejected, UsageError
 from statekit.ratelimit.decision import Decision
-from statekit.ratelimit.rule import WIRE, Hit, OnOutage, Rule
+from statekit.ratelimit.rule import KIND, WIRE, Hit, OnOutage, Rule
 from statekit.store.keys import Keys
-from statekit.store.op import Arg, Call, Op, Reply, Script, ask, command
+from statekit.store.op import Arg, Call, Op, Reply, Script, ask
 
-__all__ = ["HIT", "Outage", "deciding", "pause", "resetting"]
+__all__ = [
+    "HIT",
+    "HOLD",
+    "Outage",
+    "Remembered",
+    "deciding",
+    "freed_channel",
+    "pause",
+    "resetting",
+    "without_store",
+]
 
 
 def _assembled(name: str) -> str:
@@ -38,6 +52,8 @@ def _assembled(name: str) -> str:
 
 
 HIT = Script("ratelimit.hit", _assembled("hit.lua"))
+HOLD = Script("ratelimit.hold", _assembled("hold.lua"))
+RESET = Script.load(__package__, "reset")
 OUTAGE_RETRY_US = 1_000_000
 """How long a caller refused for an outage is told to wait: the breaker asks the store again well before."""
 MISUSE = ("CROSSSLOT", "ERR", "NOPERM", "WRONGTYPE")
@@ -58,28 +74,58 @@ class Outage:
     report: Callable[[str, Exception], None]
 
 
-def deciding(keys: Keys, hits: Sequence[Hit], now: int | str, outage: Outage) -> Op[Decision]:
-    """Decide one or several hits at once: all pass and are charged, or none is. One round trip."""
+class Remembered(Protocol):
+    """What this process remembers of the store's refusals; see refusals.py."""
+
+    def recall(self, hits: Sequence[Hit]) -> Decision | None:
+        """The refusal this call would certainly get."""
+
+    def asking(self) -> tuple[int, int]:
+        """Note the moment before a request is sent."""
+
+    def remember(self, hits: Sequence[Hit], decision: Decision, asked: tuple[int, int]) -> None:
+        """Keep a refusal, as of the moment it was asked for."""
+
+    def freed(self, name: str) -> None:
+        """Drop what is kept of a caller: units came free."""
+
+
+def deciding(
+    keys: Keys, hits: Sequence[Hit], now: int | str, outage: Outage, refusals: Remembered
+) -> Op[Decision]:
+    """Decide one or several hits at once: all pass and are charged, or none is. One round trip, or none."""
     names = [hit.rule.key(keys, hit.key) for hit in hits]
     if len(names) > 1:
         hits, names = _merged(hits, names)
     call = HIT.call(names, [now, *(hit.rule.spec(hit.need, hit.take) for hit in hits)])
-    return _decided(call, hits, outage)
+    return _decided(call, hits, outage, refusals)
 
 
-def _decided(call: Call, hits: Sequence[Hit], outage: Outage) -> Op[Decision]:
+def _decided(call: Call, hits: Sequence[Hit], outage: Outage, refusals: Remembered) -> Op[Decision]:
+    refused = refusals.recall(hits)
+    if refused is not None:
+        return refused
+    asked = refusals.asking()
     try:
         reply = yield from ask(call)
     except StoreError as error:
-        if isinstance(error, StoreRejected) and str(error).startswith(MISUSE):
-            if str(error).startswith("CROSSSLOT"):
-                raise StoreRejected(
-                    f"{error}; on a cluster, hit limiters whose keys differ one by one"
-                ) from error
-            raise
-        outage.report(", ".join(hit.rule.name for hit in hits), error)
-        return _substitute(call, hits, outage)
-    return _told(hits, reply)
+        return without_store(call, hits, outage, error)
+    decision = _told(hits, reply)
+    if not decision.allowed:
+        refusals.remember(hits, decision, asked)
+    return decision
+
+
+def without_store(call: Call, hits: Sequence[Hit], outage: Outage, error: StoreError) -> Decision:
+    """Give the answer declared for an outage, or raise what does not pass by itself."""
+    if isinstance(error, StoreRejected) and str(error).startswith(MISUSE):
+        if str(error).startswith("CROSSSLOT"):
+            raise StoreRejected(
+                f"{error}; on a cluster, hit limiters whose keys differ one by one"
+            ) from error
+        raise error
+    outage.report(", ".join(hit.rule.name for hit in hits), error)
+    return _substitute(call, hits, outage)
 
 
 def _merged(hits: Sequence[Hit], names: Sequence[str]) -> tuple[list[Hit], list[str]]:
@@ -128,10 +174,18 @@ def _blind(hits: Sequence[Hit], *, allowed: bool) -> Decision:
     return Decision(allowed, tuple(hits), tuple(figures), degraded=True)
 
 
-def resetting(keys: Keys, rule: Rule, key: str) -> Op[bool]:
-    """Forget what a caller used, also what another algorithm of this limiter counted."""
+def freed_channel(keys: Keys) -> str:
+    """Where the callers are announced whose units came free before their time."""
+    return keys.of(KIND, "freed")
+
+
+def resetting(keys: Keys, rule: Rule, key: str, refusals: Remembered) -> Op[bool]:
+    """Forget what a caller used, also what another algorithm of this limiter counted; every process hears of it."""
     names = [rule.key(keys, key, wire) for wire in WIRE.values()]
-    return bool((yield from command("DEL", *names)))
+    caller = rule.caller(key)
+    forgotten = yield from RESET(names, (freed_channel(keys), caller))
+    refusals.freed(caller)  # here at once, not when the message arrives
+    return bool(forgotten)
 
 
 def pause(decision: Decision, left: float, jitter: float) -> float | None:

@@ -12,14 +12,18 @@ from weakref import WeakKeyDictionary
 from statekit.errors import UsageError
 from statekit.ratelimit.core import Outage, deciding, pause, resetting
 from statekit.ratelimit.decision import Decision
+from statekit.ratelimit.leases import Leases, leased
 from statekit.ratelimit.limits import Limit, LimitLike
 from statekit.ratelimit.memory import TWINS
+from statekit.ratelimit.refusals import ASK_ALWAYS, refusals_of
+from statekit.ratelimit.reservation import AsyncReservation, Reservation
 from statekit.ratelimit.rule import Hit, Rule
-from statekit.store.durations import Duration, seconds
+from statekit.ratelimit.terms import Terms
+from statekit.store.durations import Duration, micros, seconds
 from statekit.store.fork import on_fork
 from statekit.store.hooks import Degraded
 from statekit.store.memory import MemoryTransport
-from statekit.store.op import Call, Op, Reply
+from statekit.store.op import Call, Op, Reply, together
 from statekit.store.store import AsyncStore, Store
 
 __all__ = ["AsyncRateLimiter", "Pairs", "RateLimiter", "hitting_all"]
@@ -42,11 +46,16 @@ class _RateLimiter(Generic[S]):
         on_outage: str = "allow",
         shadow: bool = False,
         workers: Workers = 1,
+        local_refusals: bool = True,
+        lease: bool = False,
     ) -> None:
         self._store: S = store
         self._workers = _counted(workers)
         self._rule = Rule.of(name, limits, algorithm, on_outage, shadow=shadow)
         self._outage = Outage(self._local, self._shares, self._report)
+        self._refusals = refusals_of(store) if local_refusals else ASK_ALWAYS
+        self._terms: Terms[S] = Terms(store, self._rule, self._outage, self._refusals)
+        self._leases = Leases(self._terms) if leased(self._rule, lease=lease) else None
 
     @property
     def name(self) -> str:
@@ -60,16 +69,26 @@ class _RateLimiter(Generic[S]):
 
     def hitting(self, key: str, cost: int = 1) -> Op[Decision]:
         """The operation behind `hit`, to share a round trip: ``kit.run(together(op, …))``."""
-        return deciding(self._store.keys, (Hit.of(self._rule, key, cost),), self._store.now(), self._outage)
+        if self._leases is not None:
+            return self._leases.hitting(key, cost)
+        return self._deciding(Hit.of(self._rule, key, cost))
 
     def peeking(self, key: str, cost: int = 1) -> Op[Decision]:
         """The operation behind `peek`."""
-        hit = Hit.of(self._rule, key, cost, charge=False)
-        return deciding(self._store.keys, (hit,), self._store.now(), self._outage)
+        return self._deciding(Hit.of(self._rule, key, cost, charge=False))
+
+    def _deciding(self, hit: Hit) -> Op[Decision]:
+        store = self._store
+        return deciding(store.keys, (hit,), store.now(), self._outage, self._refusals)
 
     def resetting(self, key: str) -> Op[bool]:
         """The operation behind `reset`."""
-        return resetting(self._store.keys, self._rule, key)
+        op = resetting(self._store.keys, self._rule, key, self._refusals)
+        return op if self._leases is None else self._leases.resetting(key, op)
+
+    def giving_back(self) -> Op[Any]:
+        """Settle the slices this process has leased, in one round trip; what the kit does when it is closed."""
+        return self._leases.giving_back() if self._leases is not None else together()
 
     def _local(self, call: Call) -> Reply:
         transport = _alone.get(self._store)
@@ -113,7 +132,14 @@ class RateLimiter(_RateLimiter[Store]):
         A cost of 0 only asks whether a hit would pass, as `peek` does. A cost above a limit is refused with
         ``retry_after`` None. Raises `UsageError` for a key that is not text or a cost that is not a whole
         number from 0. With the store down the answer is the one declared as ``on_outage``.
+
+        The same call again is refused by this process alone (``decision.local``) until a permit can exist.
         """
+        if self._leases is not None and (decision := self._leases.spend(key, cost)) is not None:
+            return decision
+        refused = self._refusals.known(self._rule, key, cost)
+        if refused is not None:
+            return refused
         return self._store.run(self.hitting(key, cost), self._store.budget.decision)
 
     def peek(self, key: str, cost: int = 1) -> Decision:
@@ -123,6 +149,20 @@ class RateLimiter(_RateLimiter[Store]):
     def reset(self, key: str) -> bool:
         """Forget what a caller has used; returns whether there was anything. Raises `StoreUnavailable`."""
         return self._store.run(self.resetting(key))
+
+    def reserve(self, key: str, cost: int = 1, ttl: Duration = 60) -> Reservation:
+        """Set units aside for work whose cost is known when it is done; charge what it used with `settle`.
+
+        ``with login.reserve(key, cost=500) as r: r.settle(120)``. Entering the block raises `LimitExceeded` if
+        the limiter refused. Left without `settle`, the block is charged in full; left by an exception, nothing.
+        Nobody settles within `ttl` seconds (the process died): the units count for one window more, then lapse.
+        With the store down the answer is the one declared as ``on_outage``, and there is nothing to settle.
+        """
+        return self._store.run(self.reserving(key, cost, ttl), self._store.budget.decision)
+
+    def reserving(self, key: str, cost: int = 1, ttl: Duration = 60) -> Op[Reservation]:
+        """The operation behind `reserve`."""
+        return Reservation(self._terms, key, cost, micros(ttl, "ttl")).reserving()
 
     def wait(self, key: str, timeout: Duration, cost: int = 1) -> Decision:
         """Wait until the hit is allowed, at most `timeout` seconds; returns the last decision.
@@ -144,6 +184,11 @@ class AsyncRateLimiter(_RateLimiter[AsyncStore]):
 
     async def hit(self, key: str, cost: int = 1) -> Decision:
         """Same as `RateLimiter.hit`, for asyncio."""
+        if self._leases is not None and (decision := self._leases.spend(key, cost)) is not None:
+            return decision
+        refused = self._refusals.known(self._rule, key, cost)
+        if refused is not None:
+            return refused
         return await self._store.run(self.hitting(key, cost), self._store.budget.decision)
 
     async def peek(self, key: str, cost: int = 1) -> Decision:
@@ -153,6 +198,14 @@ class AsyncRateLimiter(_RateLimiter[AsyncStore]):
     async def reset(self, key: str) -> bool:
         """Same as `RateLimiter.reset`, for asyncio."""
         return await self._store.run(self.resetting(key))
+
+    def reserve(self, key: str, cost: int = 1, ttl: Duration = 60) -> AsyncReservation:
+        """Same as `RateLimiter.reserve`, for asyncio: ``async with limiter.reserve(…) as r``, or ``await`` it."""
+        return AsyncReservation(self._terms, key, cost, micros(ttl, "ttl"))
+
+    def reserving(self, key: str, cost: int = 1, ttl: Duration = 60) -> Op[AsyncReservation]:
+        """Same as `RateLimiter.reserving`, for asyncio."""
+        return AsyncReservation(self._terms, key, cost, micros(ttl, "ttl")).reserving()
 
     async def wait(self, key: str, timeout: Duration, cost: int = 1) -> Decision:  # noqa: ASYNC109 - as blocking
         """Same as `RateLimiter.wait`, for asyncio."""
@@ -181,7 +234,8 @@ def hitting_all(pairs: Pairs) -> Op[Decision]:
     if not hits:
         raise UsageError("hit_all([]) has nothing to decide: give pairs such as (limiter, key)")
     first = pairs[0][0]
-    return deciding(first._store.keys, hits, first._store.now(), first._outage)  # noqa: SLF001 - same room
+    store = first._store  # noqa: SLF001 - same room
+    return deciding(store.keys, hits, store.now(), first._outage, first._refusals)  # noqa: SLF001 - same room
 
 
 def _hit(pair: Any) -> Hit:

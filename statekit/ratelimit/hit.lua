@@ -28,9 +28,9 @@ else
 end
 
 -- The common case first, in a straight line, before any function is made: one sliding log of one limit, whose
--- window begins where its header says, or a few entries later, and room in its ring. It answers as the general
--- way below does, in a quarter of the time; whatever is not common falls through to that before anything is
--- written. The layout is told in log.lua.
+-- window begins where its header says, or a few entries later, no units set aside, and room in its ring. It
+-- answers as the general way below does, in a quarter of the time; whatever is not common falls through to that
+-- before anything is written. The layout is told in log.lua.
 local single
 if struct and not keys[2] then
   local key, read, pack = keys[1], struct.unpack, struct.pack
@@ -40,11 +40,11 @@ if struct and not keys[2] then
   local h = need and call('GETRANGE', key, 0, 51) or ''
   if #h == 52 then
     need, take, count, window = tonumber(need), tonumber(take), tonumber(count), tonumber(window)
-    local _, wide, shift, m, capacity, head, n, newest, total, own, oldest, inside, before =
+    local version, wide, shift, m, capacity, head, n, newest, total, own, oldest, inside, before =
       read('>BBBBI4I4I4I8I4I8I8I4I4', h)
     local unit, horizon = 2 ^ wide, now - window
     local split, span = 4294967296 / unit, 18446744073709551616 / unit
-    local fits = m == 1 and shift == 0 and own == window and count < unit and window <= span
+    local fits = version == 1 and m == 1 and shift == 0 and own == window and count < unit and window <= span
     if fits and inside > 0 and newest <= now and newest > horizon then
       -- Entries that have left since: mostly one a hit. Many are better found by search.
       local tries = 8
@@ -82,29 +82,7 @@ if struct and not keys[2] then
   end
 end
 
-local floor, ceil, max, min = math.floor, math.ceil, math.max, math.min
-local char = string.char
-
--- Milliseconds a key must live so that it outlives `micros`; a clock that a test holds still gets an hour.
-local function lifetime(micros)
-  return string.format('%.0f', ceil(micros / 1000) + (frozen and 3600000 or 1))
-end
-
--- Whole numbers as bytes, the highest first, without the `struct` library: test doubles do not have it.
-local function u32(v)
-  return char(floor(v / 16777216) % 256, floor(v / 65536) % 256, floor(v / 256) % 256, v % 256)
-end
-
-local function u64(v)
-  return u32(floor(v / 4294967296)) .. u32(v % 4294967296)
-end
-
--- The reply, from its numbers.
-local function told(reply)
-  if struct then return struct.pack('>' .. string.rep('I8', #reply), unpack(reply)) end
-  for i, v in ipairs(reply) do reply[i] = u64(v) end
-  return table.concat(reply)
-end
+-- include numbers.lua
 
 if struct and not keys[2] and not single then
   -- include straight.lua
@@ -113,55 +91,23 @@ if struct and not keys[2] and not single then
 end
 
 -- The general way: any number of keys, any algorithm, any state. Read first what each key is held to.
-local specs, needed = {}, {}
-for i = 1, #keys do
-  local algorithm, rest = string.match(argv[i + 1], '^(%a+) (.+)$')
-  local v = {}
-  for number in string.gmatch(rest, '%d+') do v[#v + 1] = tonumber(number) end
-  local spec = { algorithm = algorithm, need = v[1], take = v[2], shadow = v[3] == 1, bits = v[4],
-    shift = v[5], limits = {}, longest = { window = 0 }, highest = 0 }
-  for j = 6, #v, 2 do
-    local limit = { index = #spec.limits + 1, count = v[j], window = v[j + 1] }
-    spec.limits[limit.index] = limit
-    spec.highest = max(spec.highest, limit.count)
-    if limit.window > spec.longest.window then spec.longest = limit end
-  end
-  specs[i], needed[algorithm == 'log' and 'log' or 'rows'] = spec, true
-end
-
--- Each algorithm opens a key: it returns a state for each limit, with the units `used` and `wait(target)`,
--- microseconds until no more than `target` are used; and the function that charges units and stores all.
-local open = {}
-if needed.log then
-  -- include log.lua
-end
-if needed.rows then
-  -- include rows.lua
-end
+local texts = {}
+for i = 1, #keys do texts[i] = argv[i + 1] end
+-- include opening.lua
 
 -- First look at everything, then charge everything or nothing.
 local admitted = 1
 for i, key in ipairs(keys) do
   local spec = specs[i]
-  spec.states, spec.charge = open[spec.algorithm](key, spec)
-  for j, limit in ipairs(spec.limits) do
-    limit.wait = spec.need > limit.count and -1 or spec.states[j].wait(limit.count - spec.need)
-    spec.refused = spec.refused or limit.wait ~= 0
-  end
-  if spec.refused and not spec.shadow then admitted = 0 end
+  spec.states, spec.charge = laden(spec, open[spec.algorithm](key, spec))
+  spec.full = refused(spec)
+  if spec.full and not spec.shadow then admitted = 0 end
 end
 
 -- A limiter in shadow that would refuse is not charged either: it counts as if it were in force.
 local reply = { admitted, now }
 for _, spec in ipairs(specs) do
-  if admitted == 1 and spec.take > 0 and not spec.refused then spec.charge(spec.take) end
-  for j, limit in ipairs(spec.limits) do
-    local state, at = spec.states[j], #reply
-    reply[at + 1] = max(0, limit.count - state.used)
-    reply[at + 2] = limit.wait
-    -- One more unit comes free when one less is used; where a lowered limit is overdrawn, when it no longer is.
-    reply[at + 3] = state.wait(max(0, min(state.used, limit.count) - 1))
-    reply[at + 4] = state.wait(0)
-  end
+  if admitted == 1 and spec.take > 0 and not spec.full then spec.charge(spec.take) end
+  tell(reply, spec)
 end
 return told(reply)

@@ -11,6 +11,9 @@
 --   then m times, the edge of a window, a hint that is exact if the window is the one asked for:
 --           8 window | 8 tick of its oldest entry | 4 entries in it | 4 units charged before it
 --
+-- Version 2: behind the ring stand the holds of the key, filled up with blanks. In version 1 there are none,
+-- and whatever stands there means nothing.
+--
 -- Lua numbers are exact up to 2^53; the two halves of a word are therefore never put together.
 
 local byte, FIXED, EDGE = string.byte, 28, 24
@@ -66,14 +69,14 @@ local function capacity(log, n)
   local base = 64
   while bytes > 2 * base do base = base * 2 end
   local class = ceil(bytes / (base / 4)) * (base / 4)
-  return max(n, min(floor((class - 6 - log.start) / 8), log.most))
+  return max(n, 1, min(floor((class - 6 - log.start) / 8), log.most))
 end
 
 -- The header as it shall be. A hint that this call knows nothing about is blanked: its counts are relative
 -- to the newest entry, so it would be wrong from now on.
 local function header(log)
   local parts = {
-    char(1, log.bits, log.shift, log.m), u32(log.capacity), u32(log.head),
+    char(log.holds[1] and 2 or 1, log.bits, log.shift, log.m), u32(log.capacity), u32(log.head),
     u32(log.n), u64(log.newest), u32(log.total % 2 ^ log.bits),
   }
   for i = 1, log.m do
@@ -92,8 +95,22 @@ local function rebuild(log, body)
   log.start = FIXED + EDGE * log.m
   log.capacity = capacity(log, log.n)
   log.head = log.n % log.capacity
-  local pad = string.rep('\0', 8 * (log.capacity - log.n))
-  call('SET', log.key, header(log) .. body .. pad, 'PX', log.ttl)
+  local pad, text = string.rep('\0', 8 * (log.capacity - log.n)), ''
+  if log.holds[1] then text = setting_aside().written(log.holds) end
+  -- Room for as many holds again, or each new one would copy the ring.
+  log.room = #text > (log.room or 0) and 2 * #text or #text > 0 and log.room or 0
+  local rest = text .. string.rep(' ', log.room - #text)
+  call('SET', log.key, header(log) .. body .. pad .. rest, 'PX', life_of(log, log.window, log.life))
+end
+
+-- Write the holds where they stand, or the whole anew if they take more room.
+local function keep(log)
+  local text, at = setting_aside().written(log.holds), log.start + 8 * log.capacity
+  log.room = log.room or call('STRLEN', log.key) - at
+  if log.capacity == 0 or #text > log.room then return rebuild(log, words(log, log.n)) end
+  if text ~= '' then call('SETRANGE', log.key, at, text .. string.rep(' ', log.room - #text)) end
+  call('SETRANGE', log.key, 0, header(log))
+  call('PEXPIRE', log.key, life_of(log, log.window, log.life))
 end
 
 -- Write every word anew: other widths of its halves, or a clock that was set back. What has left the longest
@@ -126,22 +143,31 @@ local function load(key, spec)
   local h = call('GETRANGE', key, 0, FIXED + EDGE * #spec.limits - 1)
   local log = { key = key, bits = spec.bits, shift = spec.shift, n = 0, m = 0, capacity = 0, head = 0,
     newest = 0, total = 0, start = FIXED, edges = {}, most = spec.longest.count,
-    wanted = min(#spec.limits, 8), ttl = lifetime(spec.longest.window * 1.25) }
+    wanted = min(#spec.limits, 8), window = spec.longest.window, life = spec.longest.window * 1.25,
+    holds = {}, room = 0 }
   if h == '' then return log end
-  local _
-  _, log.bits, log.shift, log.m = byte(h, 1, 4)
+  local version
+  version, log.bits, log.shift, log.m = byte(h, 1, 4)
   log.capacity, log.head, log.n = at32(h, 5), at32(h, 9), at32(h, 13)
   log.newest, log.total = at64(h, 17), at32(h, 25)
-  log.start, log.hints = FIXED + EDGE * log.m, h
+  log.start, log.hints, log.room = FIXED + EDGE * log.m, h, nil
+  local moved
+  if version == 2 then
+    local text = call('GETRANGE', key, log.start + 8 * log.capacity, -1)
+    log.room = #text
+    log.holds, moved = setting_aside().read(text, log.window)
+  end
   -- A clock that is behind the newest entry by no more than the window is taken to stand at that entry.
   local tick = 2 ^ log.shift
   local span, ahead = ceil(spec.longest.window / tick), log.newest - ceil(now / tick)
   local narrow = 2 ^ (64 - log.bits) < span or 2 ^ log.bits <= spec.highest
-  log.ttl = lifetime(spec.longest.window * 1.25 + max(0, min(ahead, span)) * tick)
+  log.life = log.window * 1.25 + max(0, min(ahead, span)) * tick
   if ahead > span then
     recode(log, spec, ahead)  -- the clock was set back for good: entries keep their ages
   elseif narrow or log.shift ~= spec.shift then
     recode(log, spec, 0)
+  elseif moved then
+    keep(log)
   end
   return log
 end
@@ -219,10 +245,10 @@ local function append(log, units)
   log.head, log.n = (log.head + 1) % log.capacity, kept + 1
   call('SETRANGE', log.key, slot, new)
   call('SETRANGE', log.key, 0, header(log))
-  call('PEXPIRE', log.key, log.ttl)
+  call('PEXPIRE', log.key, life_of(log, log.window, log.life))
 end
 
--- Open a log for one decision: a state for each limit, and the function that charges them all.
+-- Open a log for one decision.
 local function open_log(key, spec)
   local log = load(key, spec)
   local scale = 2 ^ log.shift
@@ -241,10 +267,14 @@ local function open_log(key, spec)
     end
     states[i] = state
   end
-  return states, function(units)
+  local function charge(units)
+    -- Only what was spent beyond its hold can be more than a width holds: it counts as the most it holds.
+    units = min(units, 2 ^ log.bits - 1 - states[log.longest].used)
+    if units <= 0 then return end
     for _, state in ipairs(states) do state.used = state.used + units end
     append(log, units)
   end
+  return { states = states, charge = charge, holds = log.holds, keep = function() keep(log) end }
 end
 
 open.log = open_log

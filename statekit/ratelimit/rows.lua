@@ -4,7 +4,8 @@
 --
 -- One string a key: four numbers a limit, parted by blanks, the window first. Each algorithm makes of such a
 -- row a state: `used` units now, `wait(target)` microseconds until no more than `target` are used,
--- `take(units)`, and `row()`. A row of another window, or another rate, hands on the units it counts.
+-- `take(units)`, and `row()`. A row of another window, or another rate, hands on the units it counts. The holds
+-- of the key follow the rows.
 
 -- Begin of the window that holds `now`, and whether the stored one still runs. A clock that went back is held
 -- at the stored begin; one that went back by more than a window was set back for good.
@@ -77,7 +78,9 @@ local function open_gcra(row, window, count)
     return excess > 0 and at - now + ceil(excess / grains) or 0
   end
   function state.take(units)
-    debt, state.used = debt + units * emission, state.used + units
+    -- Only what was spent beyond its hold can be more than a number holds exactly: it counts as the most.
+    debt = min(debt + units * emission, 9e15)
+    state.used = ceil(debt / emission)
   end
   function state.row() return { window, emission, at, debt } end
   return state
@@ -85,24 +88,31 @@ end
 
 local OPEN = { fixed = open_fixed, counter = open_counter, gcra = open_gcra }
 
--- Read all rows of a key; none if there is no key.
-local function rows_of(key)
-  local rows, row = {}, {}
-  for number in string.gmatch(call('GET', key) or '', '%d+') do
+-- Read all rows of a key, and the holds behind them; nothing if there is no key.
+local function rows_of(key, window)
+  local rows, row, holds, moved, text = {}, {}, {}, false, call('GET', key) or ''
+  local bar = string.find(text, '|', 1, true)
+  if bar then
+    holds, moved = setting_aside().read(string.sub(text, bar), window)
+    text = string.sub(text, 1, bar - 1)
+  end
+  for number in string.gmatch(text, '%d+') do
     row[#row + 1] = tonumber(number)
     if #row == 4 then rows[#rows + 1], row = row, {} end
   end
-  return rows
+  return rows, holds, moved
 end
 
--- Write all rows; the key lives until the last of them counts nothing any more.
-local function save(key, states)
+-- Write all; the key lives until neither a row nor a hold counts anything any more.
+local function save(key, opened, window)
   local numbers, longest = {}, 0
-  for _, state in ipairs(states) do
+  for _, state in ipairs(opened.states) do
     for _, number in ipairs(state.row()) do numbers[#numbers + 1] = string.format('%.0f', number) end
     longest = max(longest, state.wait(0))
   end
-  call('SET', key, table.concat(numbers, ' '), 'PX', lifetime(longest))
+  local text = table.concat(numbers, ' ')
+  if opened.holds[1] then text = text .. setting_aside().written(opened.holds) end
+  call('SET', key, text, 'PX', life_of(opened, window, longest))
 end
 
 -- The state of one limit: its own row, else what the row in its place has counted, else a fresh one.
@@ -122,19 +132,23 @@ local function resumed(open, rows, i, limit, paired)
   return state
 end
 
--- Open a key for one decision: a state for each limit, and the function that charges them all.
+-- Open a key for one decision.
 local function open_rows(key, spec)
-  local rows, states, moved = rows_of(key), {}, false
+  local window, states = spec.longest.window, {}
+  local rows, holds, moved = rows_of(key, window)
+  local opened = { states = states, holds = holds }
   for i, limit in ipairs(spec.limits) do
     states[i] = resumed(OPEN[spec.algorithm], rows, i, limit, #rows == #spec.limits)
     moved = moved or states[i].moved
   end
-  -- Kept even if this call is refused, or each would find the clock set back anew.
-  if moved then save(key, states) end
-  return states, function(units)
+  function opened.keep() save(key, opened, window) end
+  function opened.charge(units)
     for _, state in ipairs(states) do state.take(units) end
-    save(key, states)
+    save(key, opened, window)
   end
+  -- Kept even if this call is refused, or each would find the clock set back anew.
+  if moved then opened.keep() end
+  return opened
 end
 
 open.fixed, open.counter, open.gcra = open_rows, open_rows, open_rows

@@ -94,6 +94,10 @@ class Rule:
         """Where the state of one caller lies; another algorithm has another key, never another type."""
         return keys.of(KIND, self.tag, encoded(key), suffix=wire or self.wire)
 
+    def caller(self, key: str) -> str:
+        """How a caller of this limiter is called where units that came free are announced."""
+        return f"{self.tag}:{encoded(key)}"
+
     def spec(self, need: int, take: int, *, shares: int = 1) -> str:
         """What the script is told; `shares` divides the limits, for a process that counts alone."""
         terms = self.terms

@@ -1,7 +1,7 @@
 -- Part of hit.lua: the next common case, several limits of one sliding log.
 --
 -- Takes no KEYS and no ARGV of its own: it reads those that hit.lua named. The windows begin where the header
--- says, or a few entries later, and there is room in the ring. `straight` answers as the general way does, in
+-- says, or a few entries later, no units are held, and there is room in the ring. `straight` answers as the general way does, in
 -- half of the time, or returns nothing before anything is written. The layout is told in log.lua.
 
 local function straight()
@@ -9,8 +9,8 @@ local function straight()
   local h = need and call('GETRANGE', keys[1], 0, 123) or ''
   if #h < 52 then return end
   local read, pack = struct.unpack, struct.pack
-  local _, wide, shift, m, capacity, head, n, newest, total, at = read('>BBBBI4I4I4I8I4', h)
-  if shift ~= 0 or now < newest then return end
+  local version, wide, shift, m, capacity, head, n, newest, total, at = read('>BBBBI4I4I4I8I4', h)
+  if version ~= 1 or shift ~= 0 or now < newest then return end
   need, take = tonumber(need), tonumber(take)
   local unit, split, span = 2 ^ wide, 2 ^ (32 - wide), 2 ^ (64 - wide)
   local start, kept, edges, refused, reply = 28 + 24 * m, 0, '', false, { 1, now }

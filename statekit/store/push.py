@@ -121,7 +121,8 @@ class Push:
         self._listeners: dict[str, tuple[weakref.ref[Listener], ...]] = {}
         self._lock = threading.Lock()
         self._closed = threading.Event()
-        self._live: Subscriber | None = None
+        self.live: Subscriber | None = None
+        """The connection now subscribed, None while there is none: another one may have missed messages."""
         self._thread: threading.Thread | None = None
         on_fork(self)
 
@@ -132,9 +133,9 @@ class Push:
         """
         with self._lock:
             self._listeners[channel] = (*self._listeners.get(channel, ()), weakref.ref(listener))
-            if self._live is not None:
+            if self.live is not None:
                 with contextlib.suppress(StoreError):  # the thread will find the connection broken, too
-                    self._live.subscribe(channel)
+                    self.live.subscribe(channel)
             self._start()
 
     def unsubscribe(self, channel: str, listener: Listener) -> None:
@@ -147,7 +148,7 @@ class Push:
         """End the thread; it is waited for, up to a second."""
         self._closed.set()
         with self._lock:
-            live, thread = self._live, self._thread
+            live, thread = self.live, self._thread
         if live is not None:
             live.close()
         if thread is not None and thread is not threading.current_thread():
@@ -157,7 +158,7 @@ class Push:
         """The parent keeps its connection."""
         self._lock = threading.Lock()
         closed, self._closed = self._closed, threading.Event()
-        self._live = self._thread = None
+        self.live = self._thread = None
         if closed.is_set():
             self._closed.set()
 
@@ -186,8 +187,8 @@ class Push:
                 if not self._closed.is_set():  # else `close` took the connection from under this thread
                     log.exception("statekit: the subscription failed and will be made anew")
             finally:
-                if self._live is subscriber:  # else another thread's, begun since this one found nobody left
-                    self._live = None
+                if self.live is subscriber:  # else another thread's, begun since this one found nobody left
+                    self.live = None
                 if subscriber is not None:
                     subscriber.close()
             if self._forsaken():
@@ -205,14 +206,14 @@ class Push:
                     del self._listeners[channel]
             if self._listeners:
                 return False
-            self._thread = self._live = None
+            self._thread = self.live = None
             return True
 
     def _join(self, subscriber: Subscriber) -> None:
         subscriber.connect()
         with self._lock:  # a channel added from now on is subscribed by whoever adds it
             subscriber.subscribe(*self._listeners)
-            self._live = subscriber
+            self.live = subscriber
 
     def _listen(self, subscriber: Subscriber) -> None:
         watch = Watch()
@@ -257,7 +258,7 @@ class AsyncPush:
     def __init__(self, subscriber: Callable[[], AsyncSubscriber]) -> None:
         self._subscriber = subscriber
         self._listeners: dict[str, tuple[AsyncListener, ...]] = {}
-        self._live: AsyncSubscriber | None = None
+        self.live: AsyncSubscriber | None = None
         self._task: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -265,12 +266,12 @@ class AsyncPush:
         """Same as `Push.subscribe`, for asyncio."""
         loop = asyncio.get_running_loop()
         if loop is not self._loop:
-            self._loop, self._live, self._task = loop, None, None
+            self._loop, self.live, self._task = loop, None, None
         known = self._listeners.get(channel, ())
         self._listeners[channel] = known if listener in known else (*known, listener)
-        if self._live is not None:
+        if self.live is not None:
             with contextlib.suppress(StoreError):
-                await self._live.subscribe(channel)
+                await self.live.subscribe(channel)
         if self._task is None:
             self._task = loop.create_task(self._run(), name="statekit-push")
 
@@ -294,7 +295,7 @@ class AsyncPush:
             try:
                 subscriber = self._subscriber()
                 await subscriber.connect()
-                self._live = subscriber
+                self.live = subscriber
                 await subscriber.subscribe(*self._listeners)
                 waits = pauses()
                 await self._listen(subscriber)
@@ -303,7 +304,7 @@ class AsyncPush:
             except Exception:
                 log.exception("statekit: the subscription failed and will be made anew")
             finally:
-                self._live = None
+                self.live = None
                 if subscriber is not None:
                     await subscriber.close()
             await asyncio.sleep(next(waits))

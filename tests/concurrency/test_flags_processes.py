@@ -132,7 +132,7 @@ def test_lost_messages_are_found_by_the_reconcile_tick(valkey_url, connect, monk
     writer, follower = connect(valkey_url), connect(valkey_url)
     follower.flags.load()
     replica = follower.flags._replica
-    wait_until(lambda: follower.store.push._live is not None)
+    wait_until(lambda: follower.store.push.live is not None)
     follower.store.push.unsubscribe(replica._at.channel, replica)
     writer.flags.set("pay", Flag())
     wait_until(lambda: follower.flags.enabled("pay"), 20)
@@ -232,10 +232,10 @@ def test_a_half_open_connection_is_noticed(valkey_url, connect):
     with OutageSimulator(valkey_url) as outage:
         kit = connect(outage.url)
         kit.flags.load()
-        wait_until(lambda: kit.store.push._live is not None)
-        hung = kit.store.push._live
+        wait_until(lambda: kit.store.push.live is not None)
+        hung = kit.store.push.live
         with outage.stalled():
-            wait_until(lambda: kit.store.push._live is not hung, 30)
+            wait_until(lambda: kit.store.push.live is not hung, 30)
 
 
 def test_a_process_starts_from_the_file_while_the_store_is_down(valkey_url, namespace, tmp_path, connect):

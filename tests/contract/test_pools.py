@@ -286,7 +286,7 @@ def test_who_holds_an_idle_share_is_called_and_need_not_wait_for_its_next_report
     register(kit, service, fleet=2, lease=90), register(another_kit, service, fleet=2, lease=90)
     with ExitStack() as stack:
         take(stack, kit, 2)
-    wait_until(lambda: kit.store.push._live is not None)
+    wait_until(lambda: kit.store.push.live is not None)
     with ExitStack() as stack:
         take(stack, another_kit, 2)
     assert service.most == 2

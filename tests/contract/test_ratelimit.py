@@ -262,7 +262,7 @@ def test_a_decision_is_one_round_trip(kit, algorithm):
         three.peek("k")
         kit.hit_all([(three, "k"), *((other, "k") for other in others)])
         three.reset("k")
-    assert [trip.commands for trip in trips] == [("ratelimit.hit",)] * 3 + [("DEL",)]
+    assert [trip.commands for trip in trips] == [("ratelimit.hit",)] * 3 + [("ratelimit.reset",)]
 
 
 def test_limiters_share_a_round_trip_with_anything(kit):

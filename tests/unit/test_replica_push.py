@@ -169,7 +169,7 @@ def test_kits_dropped_instead_of_closed_are_collected_and_leave_no_thread_and_no
 ):
     before = own_threads()
     with StateKit.connect(valkey_url, namespace) as watching:
-        wait_until(lambda: watching.store.push._live)
+        wait_until(lambda: watching.store.push.live)
         connections = connected(watching)
         before |= own_threads()
         for number in range(20):

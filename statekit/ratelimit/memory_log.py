@@ -1,0 +1,128 @@
+"""The twin of ``log.lua``: two lists, ticks and running totals, searched with `bisect`.
+
+What is said there about clamped clocks, carried units and rounding is not said again.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from dataclasses import dataclass, field
+
+from statekit.ratelimit.memory_base import Moment, Spec, ceil_div
+from statekit.ratelimit.memory_holds import Hold, outliving, settled
+
+__all__ = ["OpenLog"]
+
+
+@dataclass(slots=True)
+class Log:
+    """Hits in order: when, and the units charged up to and with each. The oldest `first` are dead."""
+
+    bits: int
+    shift: int
+    ticks: list[int] = field(default_factory=list)
+    totals: list[int] = field(default_factory=list)
+    first: int = 0
+    gone: int = 0
+    """Units charged before the first entry that is kept."""
+    holds: list[Hold] = field(default_factory=list)
+
+    def before(self, index: int) -> int:
+        return self.totals[index - 1] if index else self.gone
+
+    @property
+    def total(self) -> int:
+        return self.totals[-1] if self.totals else self.gone
+
+    def recode(self, spec: Spec, back: int, now: int) -> None:
+        scale, span = 1 << self.shift, ceil_div(spec.longest, 1 << spec.shift)
+        self.drop(self.first)
+        self.ticks = [ceil_div((tick - back) * scale, 1 << spec.shift) for tick in self.ticks]
+        horizon = max(ceil_div(now, 1 << spec.shift), *self.ticks[-1:], 0) - span
+        self.drop(bisect_right(self.ticks, horizon))
+        self.bits, self.shift = spec.bits, spec.shift
+        while 1 << self.bits <= self.total - self.gone and self.bits < 32 and 1 << (63 - self.bits) >= span:
+            self.bits += 1
+        most = (1 << self.bits) - 1
+        self.gone, *self.totals = [-min(self.total - one, most) for one in (self.gone, *self.totals)]
+
+    def forget(self, first: int) -> None:
+        """Hold the oldest to be dead; drop them once they are half of what is kept."""
+        self.first = first
+        if first * 2 > len(self.ticks):
+            self.drop(first)
+
+    def drop(self, first: int) -> None:
+        self.gone = self.before(first)
+        del self.ticks[:first], self.totals[:first]
+        self.first = 0
+
+
+class LogState:
+    """One window over a log."""
+
+    def __init__(self, held: OpenLog, window: int) -> None:
+        self.held = held
+        self.window = window
+        log = held.log
+        self.edge = bisect_right(log.ticks, held.tick - window, lo=log.first)
+        self.used = log.total - log.before(self.edge)
+
+    def wait(self, target: int) -> int:
+        if self.used <= target:
+            return 0
+        log = self.held.log
+        holder = bisect_left(log.totals, log.total - target, lo=self.edge)
+        return ((log.ticks[holder] + self.window - 1) << log.shift) + 1 - self.held.moment.now
+
+
+class OpenLog:
+    """A log opened for one decision."""
+
+    def __init__(self, moment: Moment, key: str, spec: Spec) -> None:
+        self.moment, self.key, self.spec = moment, key, spec
+        self.log: Log = moment.data.get(key) or Log(spec.bits, spec.shift)
+        if settled(self.log.holds, moment.now, spec.longest):
+            self.keep()
+        self.tick = self._settle()
+        windows = [ceil_div(span.window, 1 << self.log.shift) for span in spec.spans]
+        self.states = [LogState(self, window) for window in windows]
+
+    @property
+    def holds(self) -> list[Hold]:
+        return self.log.holds
+
+    def _settle(self) -> int:
+        """Bring the stored log and the clock together; returns the tick of this moment."""
+        log, spec = self.log, self.spec
+        here, span = ceil_div(self.moment.now, 1 << log.shift), ceil_div(spec.longest, 1 << log.shift)
+        ahead = log.ticks[-1] - here if log.ticks else 0
+        narrow = 1 << (64 - log.bits) < span or 1 << log.bits <= max(one.count for one in spec.spans)
+        if ahead > span or narrow or log.shift != spec.shift:
+            log.recode(spec, ahead if ahead > span else 0, self.moment.now)
+            self.keep()
+        here = ceil_div(self.moment.now, 1 << log.shift)
+        return max(here, log.ticks[-1]) if log.ticks else here
+
+    def charge(self, units: int) -> None:
+        log = self.log
+        units = min(units, (1 << log.bits) - 1 - max(state.used for state in self.states))
+        if units <= 0:
+            return
+        edges = [state.edge for state in self.states]
+        total = log.total + units
+        log.ticks.append(self.tick)
+        log.totals.append(total)
+        for state in self.states:
+            state.used += units
+        kept = len(log.ticks)
+        log.forget(min(edges))
+        for state in self.states:
+            state.edge -= kept - len(log.ticks)
+        self.keep()
+
+    def keep(self) -> None:
+        log, now = self.log, self.moment.now
+        ahead = max(0, (log.ticks[-1] << log.shift) - now) if log.ticks else 0
+        life = outliving(log.holds, self.spec.longest, now, self.spec.longest + min(ahead, self.spec.longest))
+        self.moment.data.put(self.key, log, self.moment.lifetime(life))
