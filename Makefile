@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint format clean
+.PHONY: help install demo test bench lint format clean
 
 help:            ## show this
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,6 +24,14 @@ demo: install    ## the proof: memory, sticky and shared under load; writes repo
 
 test: install    ## the whole suite, against real servers
 	$(BIN)/python -m pytest -n auto
+
+bench: $(STAMP).bench  ## statekit beside its peers, about ten minutes; writes report/bench.html
+	$(BIN)/python -m benchmarks
+
+$(STAMP).bench: $(STAMP)
+	@echo "installing the peers into $(VENV) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev,bench]'
+	@touch $(STAMP).bench
 
 lint: install    ## ruff and mypy
 	$(BIN)/ruff check .

@@ -3,53 +3,71 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from benchmarks.bench.text import allowed, measured
+
 __all__ = ["drawn"]
+
+LONGEST = 110
 
 GOOD, BAD, SOFT = "#1a7f4b", "#c0262d", "#66727f"
 
 
 def drawn(report: dict[str, Any], path: Path) -> bool:
     """Draw the promises of a report into a PNG; False if there is none to draw."""
-    rows = [(result["name"], promise) for result in report["results"] for promise in _promises(result)]
+    rows = [(_label(result, part, promise), part, promise) for result, part, promise in _promises(report)][
+        ::-1
+    ]
     if not rows:
         return False
-    figure = Figure(figsize=(10, 1.2 + 0.3 * len(rows)), layout="constrained")
+    figure = Figure(figsize=(13, 1.1 + 0.27 * len(rows)), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    for at, (_, promise) in enumerate(reversed(rows)):
-        _point(axes, at, promise)
+    for at, (_, part, promise) in enumerate(rows):
+        _point(axes, at, promise, measured(promise, part["unit"]))
+    axes.set_yticks(range(len(rows)), [label for label, _, _ in rows], fontsize=8)
+    _dressed(axes, len(rows))
+    figure.savefig(path, dpi=110)
+    return True
+
+
+def _promises(report: dict[str, Any]) -> Iterator[tuple[dict[str, Any], dict[str, Any], dict[str, Any]]]:
+    for result in report["results"]:
+        for part in result["results"]:
+            for promise in part["promises"]:
+                if promise["measured"] is not None:
+                    yield result, part, promise
+
+
+def _label(result: dict[str, Any], part: dict[str, Any], promise: dict[str, Any]) -> str:
+    what = "" if promise["of"] else f", {part['label']}"
+    label = f"{result['name']}{what}: {promise['who']} {allowed(promise, part['unit'])}"
+    return label if len(label) <= LONGEST else label[: LONGEST - 1] + "…"
+
+
+def _dressed(axes: Any, rows: int) -> None:
     axes.axvline(1.0, color="#1c2733", linewidth=1)
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_minor_formatter("")
-    axes.set_yticks(range(len(rows)), [_label(name, promise) for name, promise in reversed(rows)], fontsize=8)
-    axes.set_xlabel("share of what was allowed (1 = exactly as promised; left of the line: kept)")
+    axes.set_ylim(-0.7, rows - 0.3)
+    axes.set_xlabel("share of what was allowed; left of the line: promise kept", fontsize=9)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="x", color="#e3e8ee")
-    figure.savefig(path, dpi=130)
-    return True
 
 
-def _promises(result: dict[str, Any]) -> list[dict[str, Any]]:
-    found = [promise for part in result["results"] for promise in part["promises"]]
-    return [promise for promise in found if promise["measured"] is not None]
-
-
-def _label(name: str, promise: dict[str, Any]) -> str:
-    return f"{name}: {promise['who']}, {promise['text']}" if promise["of"] else f"{name}: {promise['who']}"
-
-
-def _point(axes: Any, at: int, promise: dict[str, Any]) -> None:
+def _point(axes: Any, at: int, promise: dict[str, Any], value: str) -> None:
     low, middle, high = sorted(_share(promise, promise[key]) for key in ("q1", "measured", "q3"))
     colour = GOOD if promise["kept"] else BAD
     axes.plot([low, high], [at, at], color=colour, linewidth=2.5, alpha=0.4, solid_capstyle="round")
     axes.plot([middle], [at], "o", color=colour, markersize=5)
+    axes.annotate(value, (high, at), (6, -3), textcoords="offset points", fontsize=7, color=SOFT)
 
 
 def _share(promise: dict[str, Any], measured: float) -> float:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.bench.bars import bars
-from benchmarks.bench.text import promised, totals
+from benchmarks.bench.text import allowed, measured, promised, totals
 
 __all__ = ["html", "written"]
 
@@ -59,6 +59,25 @@ def _head(report: dict[str, Any]) -> Iterator[str]:
     yield "</dl></details><nav>"
     yield from (f'<a href="#{escape(one["name"])}">{escape(one["name"])}</a>' for one in report["results"])
     yield "</nav>"
+    yield from _promises(report)
+
+
+def _promises(report: dict[str, Any]) -> Iterator[str]:
+    yield "<table><tr><th>case</th><th>promise</th><th>allowed</th><th>measured</th><th></th></tr>"
+    for result in report["results"]:
+        for part in result["results"]:
+            for promise in part["promises"]:
+                kind, mark = MARKS[promise["kept"]]
+                cells = (
+                    f"{promise['who']}, {part['label']}",
+                    allowed(promise, part["unit"]),
+                    measured(promise, part["unit"]),
+                )
+                row = "".join(f"<td>{escape(cell)}</td>" for cell in cells)
+                name = escape(result["name"])
+                link = f'<td><a href="#{name}">{name}</a></td>'
+                yield f'<tr class="{kind}">{link}{row}<td><b>{mark}</b></td></tr>'
+    yield "</table>"
 
 
 def _case(result: dict[str, Any]) -> Iterator[str]:
@@ -78,8 +97,7 @@ def _part(part: dict[str, Any]) -> Iterator[str]:
     if part["note"]:
         yield f"<p>{escape(part['note'])}</p>"
     yield bars(part)
-    for one in part["series"]:
-        yield from _remark(one)
+    yield from _remarks(part["series"])
     yield "<ul>" if part["promises"] or part["checks"] else ""
     for promise in part["promises"]:
         kind, mark = MARKS[promise["kept"]]
@@ -91,8 +109,8 @@ def _part(part: dict[str, Any]) -> Iterator[str]:
     yield "</ul>" if part["promises"] or part["checks"] else ""
 
 
-def _remark(one: dict[str, Any]) -> Iterator[str]:
-    if one["role"] == "absent":
-        yield f'<p class="void">{escape(one["name"])} is left out: {escape(one["why"])}</p>'
-    elif one["note"]:
-        yield f'<p class="note">{escape(one["name"])}: {escape(one["note"])}</p>'
+def _remarks(series: list[dict[str, Any]]) -> Iterator[str]:
+    notes = [f"{one['name']}: {one['note']}" for one in series if one.get("note")]
+    notes += [f"{one['name']} is left out: {one['why']}" for one in series if one["role"] == "absent"]
+    if notes:
+        yield f'<p class="note">{escape(" · ".join(notes))}</p>'

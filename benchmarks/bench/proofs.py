@@ -17,22 +17,22 @@ Span: TypeAlias = tuple[float, float]
 """When a call was made, and when it returned; seconds of one monotonic clock."""
 
 
+HAIR = 1e-9
+"""Calls exactly a window apart are not in one: it is half-open."""
+
+
 def most_in_a_window(admitted: Iterable[Span], window: float) -> int:
     """The most calls proven to have been admitted within one span of `window` seconds."""
+    reach = window - HAIR
     spans = sorted(
-        span for span in admitted if span[1] - span[0] < window
+        span for span in admitted if span[1] - span[0] <= reach
     )  # a longer one is in no window, whole
     returned = sorted(after for _, after in spans)
     most = 0
     for position, (made, _) in enumerate(spans):
-        # Of those that returned in time, the `position` calls made before it are not in the window.
-        most = max(most, bisect_right(returned, _end(made, window)) - position)
+        # Of all that returned by then, the `position` calls made before this one are not in its window.
+        most = max(most, bisect_right(returned, made + reach) - position)
     return most
-
-
-def _end(made: float, window: float) -> float:
-    """The last moment of the half-open window that begins with a call, a hair's breadth inside."""
-    return made + window - 1e-9
 
 
 def within(admitted: Sequence[Span], window: float, limit: int) -> str | None:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-__all__ = ["amount", "documented", "lines", "promised"]
+__all__ = ["allowed", "amount", "documented", "lines", "measured", "promised", "tables", "totals"]
 
 SCALES = (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6), ("ns", 1e-9))
 
@@ -27,17 +27,24 @@ def _digits(value: float) -> str:
 
 def promised(promise: dict[str, Any], unit: str) -> str:
     """A promise and what became of it, in a line."""
-    whole = promise["text"] if promise["of"] else f"{promise['direction']} {amount(promise['bound'], unit)}"
+    return f"{promise['who']}: {allowed(promise, unit)}: {measured(promise, unit)}"
+
+
+def allowed(promise: dict[str, Any], unit: str) -> str:
+    """What was promised."""
+    return str(
+        promise["text"] if promise["of"] else f"{promise['direction']} {amount(promise['bound'], unit)}"
+    )
+
+
+def measured(promise: dict[str, Any], unit: str) -> str:
+    """What became of it, with the quartiles."""
     if promise["measured"] is None:
-        return f"{promise['who']}: {whole}: {promise['why']}"
-    return f"{promise['who']}: {whole}: {_measured(promise, unit)}"
-
-
-def _measured(promise: dict[str, Any], unit: str) -> str:
+        return str(promise["why"])
     if promise["of"] is None:
         return amount(promise["measured"], unit)
-    measured, q1, q3 = (_digits(promise[key]) for key in ("measured", "q1", "q3"))
-    return f"{measured}x" if q1 == q3 else f"{measured}x ({q1} to {q3})"
+    middle, q1, q3 = (_digits(promise[key]) for key in ("measured", "q1", "q3"))
+    return f"{middle}x" if q1 == q3 else f"{middle}x ({q1} to {q3})"
 
 
 MARKS = {True: "kept", False: "MISSED", None: "void"}
@@ -68,12 +75,16 @@ PLACE = re.compile(r"(<!-- bench: (\S+) -->\n).*?(<!-- end of bench -->)", re.DO
 
 
 def documented(page: str, report: dict[str, Any]) -> str:
-    """Fill every ``<!-- bench: case -->`` … ``<!-- end of bench -->`` of a page with that case's tables."""
+    """Fill every ``<!-- bench: case -->`` … ``<!-- end of bench -->`` of a page with that case's tables.
+
+    ``promises`` is the table of all promises, ``conditions`` what they were measured under.
+    """
     results = {result["name"]: result for result in report["results"]}
+    whole = {"conditions": _conditions(report["conditions"]), "promises": _promises(report["results"])}
 
     def filled(place: re.Match[str]) -> str:
-        if place[2] == "conditions":
-            return place[1] + "\n".join(_conditions(report["conditions"])) + "\n" + place[3]
+        if place[2] in whole:
+            return place[1] + "\n".join(whole[place[2]]) + "\n" + place[3]
         result = results.get(place[2])
         return place[0] if result is None else place[1] + "\n".join(tables(result)) + "\n" + place[3]
 
@@ -110,6 +121,15 @@ def _cells(one: dict[str, Any], unit: str) -> str:
         if one["q1"] != one["q3"]
         else f"{whole} | "
     )
+
+
+def _promises(results: Sequence[dict[str, Any]]) -> Iterator[str]:
+    yield from ("| case | who | promised | measured | |", "|---|---|---|---|---|")
+    for result in results:
+        for part in result["results"]:
+            for one in part["promises"]:
+                told = allowed(one, part["unit"]), measured(one, part["unit"])
+                yield f"| {result['name']} | {one['who']}, {part['label']} | {' | '.join(told)} | {MARKS[one['kept']]} |"
 
 
 def _conditions(conditions: dict[str, Any]) -> Iterator[str]:
