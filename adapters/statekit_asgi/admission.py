@@ -10,11 +10,10 @@ Rule 3: a limit that could not be seen from outside the endpoint is decided when
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import lru_cache
 from typing import Any
 
-from statekit import AsyncRateLimiter, AsyncStateKit, Decision, together
-from statekit.web import Rule, refusal
+from statekit import AsyncStateKit, Decision, together
+from statekit.web import Rule, builder, refusal
 from statekit_asgi.routes import Routes
 from statekit_asgi.rules import Charge, Ready
 from statekit_asgi.scope import Scope
@@ -22,9 +21,6 @@ from statekit_asgi.session import AsgiSession
 from statekit_asgi.visit import Visit
 
 __all__ = ["Admission"]
-
-BUILT = 256
-"""Limiters kept of rules whose limits are computed at each request."""
 
 
 class Admission:
@@ -36,7 +32,7 @@ class Admission:
         self._kit = kit
         self._limits = limits
         self._lazy = lazy
-        self._build = _builder(kit)
+        self._build = builder(kit)
         self.routes = Routes(app, defaults, self._build)
         self._budget = kit.store.budget.decision
 
@@ -77,13 +73,3 @@ class Admission:
         if not decision.allowed:
             visit.trouble = refusal(decision)
             raise visit.trouble
-
-
-def _builder(kit: AsyncStateKit) -> Any:
-    """Make limiters of a kit, each once."""
-
-    @lru_cache(maxsize=BUILT)
-    def build(rule: Rule, rates: tuple[Any, ...]) -> AsyncRateLimiter:
-        return kit.rate_limiter(rule.name, *rates, **rule.options)
-
-    return build

@@ -17,8 +17,9 @@ from flask import Flask, Response, request
 
 from statekit import Decision, StateKit, together
 from statekit.errors import StoreError
+from statekit.web import Rule, announced, builder, marks
 from statekit_flask.problems import refusal
-from statekit_flask.rules import Rule, blueprint_marks, builder, marks, views
+from statekit_flask.rules import blueprint_marks, hits, views
 from statekit_flask.session import FlaskSession
 from statekit_flask.visit import Visit, visit
 
@@ -52,9 +53,9 @@ class Admission:
         if not due or not self._app.config.get("STATEKIT_LIMITS", True):
             return
         current.decided.update(due)
-        hits = [hit for rule in due for hit in rule.hits(self._build)]
-        if hits:
-            self.conclude(self._ask(hits, current.session))
+        asked = [hit for rule in due for hit in hits(rule, self._build)]
+        if asked:
+            self.conclude(self._ask(asked, current.session))
 
     def conclude(self, decision: Decision) -> None:
         """Keep a decision for the answer's headers; raises `TooManyRequests` if it is a refusal."""
@@ -71,9 +72,8 @@ class Admission:
 
     def announce(self, response: Response) -> Response:
         """Put the limits into the answer's headers."""
-        if self._headers is not None:
-            for name, value in self._fields(visit()):
-                response.headers[name] = value
+        for name, value in announced(visit().decisions, self._headers):
+            response.headers[name] = value
         return response
 
     def _plan(self) -> tuple[Rule, ...]:
@@ -103,18 +103,6 @@ class Admission:
         if loaded is not None:
             session.adopt(loaded)
         return decision
-
-    def _fields(self, current: Visit) -> Iterator[tuple[str, str]]:
-        if self._headers == "legacy":
-            if current.decision is not None:
-                yield from current.decision.headers("legacy").items()
-            return
-        fields: dict[str, list[str]] = {}
-        for decision in current.decisions:
-            for name, value in decision.headers("ietf").items():
-                fields.setdefault(name, []).append(value)
-        for name, values in fields.items():  # lists of RFC 9651 may be joined; Retry-After is one number
-            yield name, max(values, key=int) if name == "Retry-After" else ", ".join(values)
 
 
 def attempted(op: Any) -> Any:

@@ -1,30 +1,22 @@
 """Callers: who a request is counted for. Each function answers with the key a limit is kept under.
 
-Rule 1: keys of different kinds never meet, whatever a client sends: an address starts with ``ip=``, a
-        principal with ``user=``, a header with ``header=``.
-Rule 2: no key is ever missing: who cannot be told apart otherwise is counted by address.
-Rule 3: a header may be a credential, so its digest is stored, never its text.
+See `statekit.web.callers` for the rules that hold in every framework.
 """
 
 from __future__ import annotations
 
-import hashlib
-import ipaddress
 from collections.abc import Callable
-from functools import lru_cache, partial
+from functools import partial
 from typing import TypeAlias
 
 from flask import request
 
-from statekit.errors import UsageError
+from statekit.web import Kind, digest, header_name, kind_of, named_kind, network
 from statekit_flask.session import current_session
 
 __all__ = ["Caller", "by_header", "by_ip", "by_user", "caller"]
 
 Caller: TypeAlias = Callable[[], str]
-
-HOUSEHOLD = 64
-"""Bits of an IPv6 address that name a subscriber; the rest is theirs to change at will."""
 
 
 def by_ip() -> str:
@@ -54,49 +46,22 @@ def by_header(name: str, *, secret: bool = True) -> Caller:
     The store sees ``header=`` and a digest of the value, as an API key is a credential; ``secret=False``
     keeps the value readable.
     """
-    if not name or not name.isascii() or not name.replace("-", "").replace("_", "").isalnum():
-        raise UsageError(f'header={name!r} is not the name of a header: for example by_header("X-API-Key")')
-    return partial(_by_header, name, secret)
+    by = partial(_by_header, header_name(name), secret)
+    return named_kind(by, f"by_header({name.lower()})")  # type: ignore[no-any-return]
 
 
 def caller(spec: Caller | str) -> Caller:
     """Read what ``key=`` may say: a function, ``"ip"``, ``"user"`` or ``"header:X-API-Key"``."""
     if callable(spec):
         return spec
-    kind, _, name = spec.partition(":") if isinstance(spec, str) else ("", "", "")
-    match kind:
-        case "ip" if not name:
-            return by_ip
-        case "user" if not name:
-            return by_user
-        case "header" if name:
-            return by_header(name)
-    raise UsageError(f'key={spec!r}: give a function, "ip", "user" or "header:X-API-Key"')
-
-
-def caller_name(function: Caller) -> str:
-    """A name for a caller that is the same in every process; part of the name of a limit."""
-    if isinstance(function, partial) and function.func is _by_header:
-        return f"by_header({function.args[0].lower()})"
-    return getattr(function, "__name__", type(function).__name__)
+    kind, name = kind_of(spec)
+    if kind is Kind.IP:
+        return by_ip
+    return by_user if kind is Kind.USER else by_header(name)
 
 
 def _by_header(name: str, secret: bool) -> str:
     value = request.headers.get(name)
     if not value:
         return by_ip()
-    if secret:
-        value = hashlib.blake2b(value.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
-    return f"header={value}"
-
-
-@lru_cache(maxsize=4096)
-def network(address: str) -> str:
-    """Group an address: IPv4 as it is, IPv6 by /64, IPv4 written as IPv6 (``::ffff:…``) as IPv4."""
-    try:
-        parsed = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
-        return address
-    if isinstance(parsed, ipaddress.IPv6Address) and parsed.ipv4_mapped is None:
-        return str(ipaddress.ip_network((parsed, HOUSEHOLD), strict=False))
-    return str(getattr(parsed, "ipv4_mapped", None) or parsed)
+    return f"header={digest(value) if secret else value}"

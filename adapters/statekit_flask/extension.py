@@ -11,9 +11,10 @@ from flask import Blueprint, Flask, current_app, has_app_context
 
 from statekit import Decision, Limit, RateLimiter, Sessions, StateKit
 from statekit.errors import UsageError
+from statekit.web import Marks, Rule, default_rules
 from statekit_flask.callers import Caller, by_ip, caller
 from statekit_flask.flags import Actor, BoundFlags, principal_in_use
-from statekit_flask.rules import LIMITED, Cost, LimitSpec, Marks, Rule, mark, named
+from statekit_flask.rules import LIMITED, Cost, LimitSpec, mark, named
 from statekit_flask.session import FlaskSession, current_session
 from statekit_flask.tenancy import Resolver, resolver
 from statekit_flask.visit import visit
@@ -84,7 +85,7 @@ class StatekitFlask:
         self._caller = caller(limit_key)
         self._options = Options(
             sessions=sessions,
-            defaults=_default_rules(default_limits, self._caller),
+            defaults=default_rules(default_limits, self._caller),
             headers=headers,
             tenants=tenants,
             tenant=None if tenant is None else resolver(tenant),
@@ -222,14 +223,6 @@ class StatekitFlask:
 
 def _connected(app: Flask) -> StateKit:
     return StateKit.connect(app.config.get("STATEKIT_URL"), app.config.get("STATEKIT_NAMESPACE", "statekit"))
-
-
-def _default_rules(limits: Sequence[str | Limit | RateLimiter], who: Caller) -> tuple[Rule, ...]:
-    if not limits:
-        return ()
-    if isinstance(limits, str) or not isinstance(limits, Iterable):
-        raise UsageError(f"default_limits={limits!r}: give a list, such as ['1000/hour']")
-    return (Rule("default", tuple(limits), who),)
 
 
 def _deciding(view: Any, rule: Rule) -> Any:

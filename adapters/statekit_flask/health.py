@@ -15,6 +15,7 @@ from flask import Flask, Response, jsonify
 
 from statekit import StateKit
 from statekit.errors import StoreError
+from statekit.web import Problem
 from statekit_flask.problems import problem
 
 __all__ = ["PROBES", "add_health"]
@@ -40,11 +41,13 @@ def _alive() -> Response:
 
 def _ready(kit: StateKit, draining: Draining | None) -> Response:
     if draining is not None and draining():
-        return _uncached(problem(503, "This process is being drained", "Send requests to another one."))
+        return _uncached(
+            problem(Problem(503, "This process is being drained", "Send requests to another one."))
+        )
     try:
         seconds = kit.ping()
     except StoreError as error:
-        return _uncached(problem(503, "The store does not answer", str(error), retry_after=1))
+        return _uncached(problem(Problem(503, "The store does not answer", str(error), retry_after=1)))
     return _uncached(jsonify(status="ok", pid=os.getpid(), store_ms=round(seconds * 1000, 3)))
 
 

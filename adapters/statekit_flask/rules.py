@@ -1,124 +1,33 @@
-"""Rules: what ``@sk.limit(…)`` says, kept as a mark on the view function until a request asks for it.
-
-Rule 1: a mark lies in the function's ``__dict__``, which `functools.wraps` copies: decorators above keep it.
-Rule 2: the name of a limit is the same in every process and release: the view's dotted name and who is
-        counted, never a number of the limit, so that a changed limit keeps what was used.
-"""
+"""Rules: what ``@sk.limit(…)`` says, as marks on views and blueprints; see `statekit.web.rules`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any, TypeAlias
 
 from flask import Blueprint, Flask, request
 
-from statekit import Limit, RateLimiter, StateKit
+from statekit import Limit, RateLimiter
 from statekit.errors import UsageError
-from statekit_flask.callers import Caller, caller_name
+from statekit.web import Marks, Rule, caller_name, label, marks
+from statekit.web import mark as mark_view
+from statekit_flask.callers import Caller
 
-__all__ = [
-    "Cost",
-    "LimitSpec",
-    "Marks",
-    "Rule",
-    "blueprint_marks",
-    "builder",
-    "mark",
-    "marks",
-    "named",
-    "views",
-]
+__all__ = ["Cost", "LimitSpec", "blueprint_marks", "hits", "mark", "named", "views"]
 
 LimitSpec: TypeAlias = str | Limit | RateLimiter | Callable[[], "str | Limit | Sequence[str | Limit]"]
 Cost: TypeAlias = int | Callable[[], int]
 
-MARK = "__statekit_limits__"
 LIMITED = "__statekit_limited__"
 """On a function that was wrapped: it is not limited itself, what was made of it is."""
 BLUEPRINTS = "statekit_blueprints"
-BUILT = 256
-"""Limiters kept of a rule whose limits are computed at each request."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Rule:
-    """One ``limit(…)``: which limits, who is counted, what a request costs, when it applies."""
-
-    name: str
-    specs: tuple[LimitSpec, ...]
-    key: Caller
-    cost: Cost = 1
-    methods: frozenset[str] | None = None
-    """None: all but OPTIONS, which browsers send on their own."""
-    late: bool = False
-    options: dict[str, Any] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        if not self.specs:
-            raise UsageError('a limit needs at least one rate, for example limit("5/minute")')
-        fixed = [spec for spec in self.specs if not isinstance(spec, RateLimiter) and not callable(spec)]
-        _trial().rate_limiter(self.name, *(fixed or ("1/second",)), **self.options)
-
-    def applies(self, method: str) -> bool:
-        """Whether a request with this method is counted."""
-        return method != "OPTIONS" if self.methods is None else method in self.methods
-
-    def price(self) -> int:
-        """What the current request costs."""
-        return self.cost() if callable(self.cost) else self.cost
-
-    def hits(self, build: Callable[..., RateLimiter]) -> Iterator[tuple[RateLimiter, str, int]]:
-        """Say what the current request asks of which limiter."""
-        key, price = self.key(), self.price()
-        own = [spec for spec in self.specs if not isinstance(spec, RateLimiter)]
-        for spec in self.specs:
-            if isinstance(spec, RateLimiter):
-                yield spec, key, price
-        if own:
-            yield build(self, tuple(_rates(own))), key, price
-
-
-@lru_cache(maxsize=1)
-def _trial() -> StateKit:
-    """A kit to make limiters on that are thrown away: what is malformed is told where it is written."""
-    return StateKit.in_memory()
-
-
-def _rates(specs: Sequence[Any]) -> Iterator[str | Limit]:
-    for spec in specs:
-        said = spec() if callable(spec) else spec
-        if isinstance(said, str | Limit):
-            yield said
-        else:
-            yield from said
-
-
-def builder(kit: StateKit) -> Callable[[Rule, tuple[str | Limit, ...]], RateLimiter]:
-    """Make limiters of a kit, each once."""
-
-    @lru_cache(maxsize=BUILT)
-    def build(rule: Rule, rates: tuple[str | Limit, ...]) -> RateLimiter:
-        return kit.rate_limiter(rule.name, *rates, **rule.options)
-
-    return build
-
-
-@dataclass(frozen=True, slots=True)
-class Marks:
-    """What was said about a view or a blueprint."""
-
-    rules: tuple[Rule, ...] = ()
-    exempt: bool = False
-
-    def __or__(self, other: Marks) -> Marks:
-        return Marks((*self.rules, *other.rules), self.exempt or other.exempt)
-
-
-def marks(view: Any) -> Marks:
-    """What was said about a view; its rules innermost first."""
-    return getattr(view, MARK, Marks())
+def hits(rule: Rule, build: Callable[..., RateLimiter]) -> list[tuple[RateLimiter, str, int]]:
+    """Say what the current request asks of which limiter."""
+    key, price = rule.key(), rule.cost() if callable(rule.cost) else rule.cost
+    said = [spec() if callable(spec) else spec for spec in rule.specs]
+    return [(limiter, key, price) for limiter in rule.limiters(said, build)]
 
 
 def mark(target: Any, said: Marks) -> None:
@@ -126,7 +35,7 @@ def mark(target: Any, said: Marks) -> None:
     if isinstance(target, Blueprint):
         target.record(lambda setup: _mark_registered(setup, said))
     else:
-        setattr(target, MARK, marks(target) | said)
+        mark_view(target, said)
 
 
 def _mark_registered(setup: Any, said: Marks) -> None:
@@ -145,9 +54,7 @@ def named(target: Any, key: Caller) -> str:
     """Name a limit after what it limits and who is counted; one more of the same kind gets a number."""
     if isinstance(target, Blueprint):
         return f"{target.import_name}.{target.name}/{caller_name(key)}"
-    name = f"{target.__module__}.{target.__qualname__}/{caller_name(key)}".replace(".<locals>", "")
-    same = sum(rule.name.partition("#")[0] == name for rule in marks(target).rules)
-    return f"{name}#{same + 1}" if same else name
+    return label(target, key, marks(target).rules)
 
 
 def views(app: Flask) -> Iterator[Any]:

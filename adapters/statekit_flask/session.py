@@ -7,29 +7,28 @@ Rule 3: a session that was revoked while the request ran is never written back.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from functools import cached_property, lru_cache
-from typing import Any, TypeVar
+from typing import Any
 
 from flask import Flask, Request, Response, has_request_context, request
 from flask.sessions import SessionInterface, SessionMixin
 
 from statekit import CookiePolicy, SaveOutcome, Session, Sessions
 from statekit.errors import StoreError, UsageError
+from statekit.web import RequestSession
 from statekit_flask.problems import answer, turn_into
 from statekit_flask.visit import Visit, visit
 
 __all__ = ["FlaskSession", "StatekitSessionInterface", "current_session"]
 
-T = TypeVar("T")
-_UNSEEN = object()
 FLASKS_NAME = "session"
 """The name a Flask app's cookie has unless the app says otherwise."""
 
 
-class FlaskSession(SessionMixin):
+class FlaskSession(RequestSession, SessionMixin):
     """`flask.session`: a statekit session that is opened when it is first used.
 
     A mapping of text keys to data (str, int, float, bool, None, bytes, datetime, and tuples, lists and dicts of
@@ -43,16 +42,10 @@ class FlaskSession(SessionMixin):
     def __init__(
         self, sessions: Sessions, carried: Callable[[], str | None], sign_in_key: str | None = None
     ) -> None:
+        super().__init__(sign_in_key)
         self._sessions = sessions
         self._carried = carried
-        self._sign_in_key = sign_in_key
-        self._signed_in_as: object = _UNSEEN
-        self._opened: Session | None = None
-        self.used = False
-        """Whether the app has read or written anything of it."""
         self.persistence_changed = False
-
-    # -- how it gets here --------------------------------------------------------------------------------
 
     @cached_property
     def cookie(self) -> str | None:
@@ -73,97 +66,28 @@ class FlaskSession(SessionMixin):
         """The operation that reads it, to travel with others."""
         return self._sessions.opening(self.cookie)
 
-    def adopt(self, opened: Session) -> None:
-        """Take what `opening` returned."""
-        self._opened = opened
-
     @property
     def opened(self) -> Session:
         """The `statekit.Session` behind it."""
-        self.used = self.accessed = True
-        if self._opened is None:
-            self._opened = self._sessions.open(self.cookie)
-        return self._opened
+        self.accessed = True
+        return super().opened
 
-    # -- the mapping -------------------------------------------------------------------------------------
-
-    def __getitem__(self, key: str) -> Any:
-        return self.opened[key]
-
-    def __setitem__(self, key: str, value: Any) -> None:
-        self._watch(key)
-        self.opened[key] = value
-
-    def __delitem__(self, key: str) -> None:
-        self._watch(key)
-        del self.opened[key]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.opened)
-
-    def __len__(self) -> int:
-        return len(self.opened)
-
-    def __contains__(self, key: object) -> bool:
-        return key in self.opened
-
-    def clear(self) -> None:
-        """End the session and start with an empty one."""
-        self.opened.sign_out()
-
-    def __repr__(self) -> str:
-        return (
-            f"<FlaskSession {self._opened!r}>" if self._opened is not None else "<FlaskSession, not opened>"
-        )
-
-    @property
-    def modified(self) -> bool:
-        """Whether saving would write anything. Setting it has no effect: changes are found by comparing."""
-        return self._opened is not None and self._opened.modified
-
-    @modified.setter
-    def modified(self, value: bool) -> None:
-        """Accept what Flask apps are used to write."""
+    def _fetched(self) -> Session:
+        return self._sessions.open(self.cookie)
 
     @property
     def new(self) -> bool:  # type: ignore[override]
         """Whether nothing is stored under its id yet."""
-        return self.opened.is_new
-
-    # -- what a statekit session has besides -------------------------------------------------------------
+        return super().new
 
     @property
-    def principal(self) -> str | None:
-        """Whom the session is signed in as, or None."""
-        return self.opened.principal
+    def modified(self) -> bool:
+        """Whether saving would write anything. Setting it has no effect: changes are found by comparing."""
+        return self.changed
 
-    @property
-    def handle(self) -> str:
-        """The public name, for lists, logs and ``sk.sessions.revoke(handle)``; never the credential."""
-        return self.opened.handle
-
-    @property
-    def degraded(self) -> bool:
-        """True if the store could not be read: the session is empty and will not be written."""
-        return self.opened.degraded
-
-    def sign_in(self, principal: str) -> None:
-        """Renew the id, keep the data, and list the session under `principal`, when the request ends."""
-        self.opened.sign_in(principal)
-
-    def renew(self) -> None:
-        """Renew the id because privileges changed (a role, a password), when the request ends."""
-        self.opened.renew()
-
-    def sign_out(self) -> None:
-        """End the session; same as `clear`."""
-        self.opened.sign_out()
-
-    def hydrate(self, key: str, load: Callable[[Any], T]) -> T | None:
-        """The object the id under `key` stands for, loaded once a request."""
-        return self.opened.hydrate(key, load)
-
-    # -- how it leaves -----------------------------------------------------------------------------------
+    @modified.setter
+    def modified(self, value: bool) -> None:
+        """Accept what Flask apps are used to write."""
 
     def save(self) -> SaveOutcome:
         """Write what changed, if anything did and the session still exists. Raises `StoreError`."""
@@ -176,21 +100,7 @@ class FlaskSession(SessionMixin):
     def _watch(self, key: str) -> None:
         if key == "_permanent":
             self.persistence_changed = True
-        elif key == self._sign_in_key and self._signed_in_as is _UNSEEN:
-            self._signed_in_as = self.opened.get(key)
-
-    def _follow_sign_in(self, opened: Session) -> None:
-        """Do for flask-login and its like what `sign_in` does: renew the id, list the session, or end it."""
-        key = self._sign_in_key
-        if key is None or self._signed_in_as is _UNSEEN or opened.change is not opened.change.NONE:
-            return
-        user = opened.get(key)
-        if user is not None and user != self._signed_in_as:
-            opened.sign_in(str(user))
-        elif user is None and self._signed_in_as is not None:
-            rest = dict(opened)
-            opened.sign_out()
-            opened.update(rest)
+        super()._watch(key)
 
 
 class StatekitSessionInterface(SessionInterface):

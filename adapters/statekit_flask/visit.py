@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 from flask import g, has_request_context, request
 
 from statekit import Decision
+from statekit.web import Rule, governing
 
 if TYPE_CHECKING:
-    from statekit_flask.rules import Rule
     from statekit_flask.session import FlaskSession
 
 __all__ = ["Visit", "visit"]
@@ -39,7 +39,7 @@ class Visit:
     @property
     def decision(self) -> Decision | None:
         """The decision of the limits; of several, the refusal, else the one with the least left."""
-        return min(self.decisions, key=lambda one: (one.allowed, one.remaining), default=None)
+        return governing(self.decisions)
 
 
 def visit() -> Visit:

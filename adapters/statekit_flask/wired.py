@@ -11,11 +11,11 @@ from flask.typing import ResponseReturnValue
 
 from statekit import Sessions, StateKit
 from statekit.errors import StatekitError
+from statekit.web import Rule
 from statekit_flask.admission import Admission
 from statekit_flask.flags import Actor, BoundFlags
 from statekit_flask.health import PROBES, add_health
 from statekit_flask.problems import answer
-from statekit_flask.rules import Rule
 from statekit_flask.session import StatekitSessionInterface
 from statekit_flask.tenancy import Resolver, Tenancy
 

@@ -17,7 +17,7 @@ from statekit.web.problems import (
     problem_of,
     refusal,
 )
-from statekit.web.rules import Marks, Rule, default_rules, label, mark, marks
+from statekit.web.rules import Marks, Rule, builder, default_rules, label, mark, marks
 from statekit.web.session import RequestSession
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
     "Rule",
     "TooManyRequests",
     "announced",
+    "builder",
     "caller_name",
     "default_rules",
     "digest",

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any, TypeVar
+from typing import Any
 
 from statekit.errors import UsageError
 from statekit.kit import StateKit
@@ -18,10 +18,11 @@ from statekit.ratelimit.faces import AsyncRateLimiter, RateLimiter
 from statekit.ratelimit.limits import Limit
 from statekit.web.callers import caller_name
 
-__all__ = ["Marks", "Rule", "default_rules", "label", "mark", "marks"]
+__all__ = ["Marks", "Rule", "builder", "default_rules", "label", "mark", "marks"]
 
-L = TypeVar("L", RateLimiter, AsyncRateLimiter)
 MARK = "__statekit_limits__"
+BUILT = 256
+"""Limiters kept of rules whose limits are computed at each request."""
 Build = Callable[["Rule", tuple[Any, ...]], Any]
 
 
@@ -74,6 +75,16 @@ def shared(spec: object) -> bool:
 def _trial() -> StateKit:
     """A kit to make limiters on that are thrown away: what is malformed is told where it is written."""
     return StateKit.in_memory()
+
+
+def builder(kit: Any) -> Build:
+    """Make limiters of a kit, of either colour, each once."""
+
+    @lru_cache(maxsize=BUILT)
+    def build(rule: Rule, rates: tuple[Any, ...]) -> Any:
+        return kit.rate_limiter(rule.name, *rates, **rule.options)
+
+    return build
 
 
 def default_rules(limits: Sequence[Any], who: Callable[..., Any]) -> tuple[Rule, ...]:

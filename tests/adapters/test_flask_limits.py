@@ -12,8 +12,8 @@ from flask import Blueprint
 from flask.views import MethodView
 
 from statekit.errors import LimitExceeded, UsageError
+from statekit.web import marks
 from statekit_flask import StatekitFlask, TooManyRequests, by_header, by_ip, by_user
-from statekit_flask.rules import marks
 
 
 def test_a_limit_lets_so_many_through_and_no_more(site: Any) -> None:
