@@ -47,7 +47,7 @@ from statekit.sessions.model import (
     handle_of,
 )
 from statekit.sessions.record import Delta, Draft, Ended, Record, field_name, pairs
-from statekit.sessions.session import Change, Session
+from statekit.sessions.session import UNCHANGED, Change, Session
 from statekit.store.keys import Keys, encoded
 from statekit.store.op import Call, Op, Reply, Script, ask
 
@@ -93,15 +93,16 @@ class Operations:
             return session
         handle = handle_of(session.presented or "")
         try:
-            tag, *flat = yield from LOAD(
+            reply = yield from LOAD(
                 (self._record(handle),), (self.now(), self.rules.idle_us, self.rules.touch_us)
             )
         except StoreError as error:
             return self._without_store(session, error)
-        session.arrived(Record.read(handle, flat) if tag == b"live" else None)
-        if tag == b"absent":
+        head, live, text = reply.partition(b"\n")
+        session.arrived(Record.parsed(handle, head, text) if live else None)
+        if reply == b"absent":
             self._tell(SessionEventKind.UNKNOWN_ID, handle)
-        elif tag == b"expired":
+        elif reply == b"expired":
             self._tell(SessionEventKind.EXPIRED, handle)
         return session
 
@@ -120,11 +121,14 @@ class Operations:
         if not session.loaded:
             return SaveOutcome.UNTOUCHED
         delta = Delta(*session.delta())
-        if session.change is Change.NONE and not delta:
+        if session.change is UNCHANGED and not delta:
             return SaveOutcome.UNTOUCHED
         if session.degraded:
             return SaveOutcome.DEGRADED
-        self._weigh(session, delta.applied(session.wire))
+        content = delta.applied(session.wire)
+        self._weigh(session, content)
+        if session.change is UNCHANGED and session.record is not None:
+            return (yield from self._updating(session, session.record, delta, content))
         try:
             return (yield from self._writing(session, delta))
         except _Taken:
@@ -134,16 +138,16 @@ class Operations:
     def _writing(self, session: Session, delta: Delta) -> Op[SaveOutcome]:
         if session.change is Change.SIGN_OUT:
             return (yield from self._signing_out(session, delta))
-        if session.change is not Change.NONE:
+        if session.change is not UNCHANGED:
             return (yield from self._renewing(session, delta))
-        if session.record is None:
-            return (yield from self._creating(session, Draft(delta.changed)))
-        return (yield from self._updating(session, session.record, delta))
+        return (yield from self._creating(session, Draft(delta.changed)))
 
-    def _updating(self, session: Session, record: Record, delta: Delta) -> Op[SaveOutcome]:
+    def _updating(
+        self, session: Session, record: Record, delta: Delta, content: dict[str, bytes]
+    ) -> Op[SaveOutcome]:
         if record.retired:
             return SaveOutcome.SUPERSEDED
-        tag, *_ = yield from SAVE(
+        reply = yield from SAVE(
             (self._record(record.handle),),
             (
                 self.now(),
@@ -153,10 +157,10 @@ class Operations:
                 *map(field_name, delta.deleted),
             ),
         )
-        if tag == b"saved":
-            session.written(replace(record, fields=delta.applied(session.wire)))
+        if reply == b"saved":
+            session.written(record.holding(content))
             return SaveOutcome.SAVED
-        return SaveOutcome.SUPERSEDED if tag == b"retired" else SaveOutcome.GONE
+        return SaveOutcome.SUPERSEDED if reply == b"retired" else SaveOutcome.GONE
 
     def _signing_out(self, session: Session, delta: Delta) -> Op[SaveOutcome]:
         if session.record is not None:
@@ -213,10 +217,11 @@ class Operations:
 
     def _creating(self, session: Session, draft: Draft) -> Op[SaveOutcome]:
         handle = session.handle
-        tag, *stamps = yield from CREATE(
+        reply = yield from CREATE(
             (self._record(handle),),
             (self.now(), self.rules.idle_us, self.rules.absolute_us, *draft.head(), *pairs(draft.content)),
         )
+        tag, *stamps = reply.split()
         if tag == b"taken":
             raise _Taken(
                 "a new session's name is taken, twice in a row: does this machine repeat its entropy?"
@@ -230,8 +235,11 @@ class Operations:
         return SaveOutcome.RENEWED if draft.before else SaveOutcome.CREATED
 
     def _weigh(self, session: Session, content: dict[str, bytes]) -> None:
+        most = self.rules.max_bytes
+        if sum(map(len, content.values())) + 4 * sum(map(len, content)) <= most // 2:
+            return  # however many bytes a character of a key may take
         sizes = {key: len(key.encode("utf-8", "surrogatepass")) + len(raw) for key, raw in content.items()}
-        size, most = sum(sizes.values()), self.rules.max_bytes
+        size = sum(sizes.values())
         if size <= most // 2:
             return
         largest = sorted(sizes, key=lambda key: -sizes[key])[:3]

@@ -11,9 +11,9 @@
 -- ARGV[8]  not after, µs; empty: any time. When the entry in the principal's index becomes too old to trust
 -- ARGV[9]  from here: field, value
 --
--- Returns  {'created', created, absolute, touched}
---          {'taken'}  the key holds a live record
---          {'gone'}   revoked before it was written, or written too late
+-- Returns  'created', the moment, the absolute deadline and now (µs), separated by spaces
+--          'taken'  the key holds a live record
+--          'gone'   revoked before it was written, or written too late
 local record = KEYS[1]
 local now, idle, lifetime = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local created, absolute, principal = ARGV[4], tonumber(ARGV[5]), ARGV[6]
@@ -26,18 +26,23 @@ if not now then
 end
 
 -- A tombstone here means: whoever revoked all of the principal's sessions already counted this one in.
-if redis.call('HEXISTS', record, 'ended') == 1 then return {'gone'} end
-if redis.call('EXISTS', record) == 1 then return {'taken'} end
+if redis.call('HEXISTS', record, 'ended') == 1 then return 'gone' end
+if redis.call('EXISTS', record) == 1 then return 'taken' end
 
 absolute = absolute or (now + lifetime)
-if now >= absolute or (not_after and now > not_after) then return {'gone'} end
+if now >= absolute or (not_after and now > not_after) then return 'gone' end
 
 local moment, deadline = string.format('%.0f', now), string.format('%.0f', absolute)
 if created == '' then created = moment end
-redis.call('HSET', record, 'created', created, 'absolute', deadline, 'touched', moment)
-redis.call('HSET', record, 'idle', string.format('%.0f', idle))  -- for who lists sessions without our settings
+-- The idle time is written down for who lists sessions without our settings. (It is handed over as a number:
+-- the server writes 17 digits.)
+redis.call('HSET', record, 'created', created, 'absolute', deadline, 'touched', moment, 'idle', idle)
 if principal ~= '' then redis.call('HSET', record, 'principal', principal) end
 if before ~= '' then redis.call('HSET', record, 'before', before) end
-for i = 9, #given, 2 do redis.call('HSET', record, given[i], given[i + 1]) end
-redis.call('PEXPIRE', record, string.format('%.0f', math.ceil(math.min(idle, absolute - now) / 1000)))
-return {'created', created, deadline, moment}
+if #given <= 200 then
+  if #given > 8 then redis.call('HSET', record, unpack(given, 9)) end
+else  -- one command a field: unpack() has a limit
+  for i = 9, #given, 2 do redis.call('HSET', record, given[i], given[i + 1]) end
+end
+redis.call('PEXPIRE', record, math.ceil(math.min(idle, absolute - now) / 1000))
+return table.concat({'created', created, deadline, moment}, ' ')

@@ -29,6 +29,14 @@ def _flat(tag: bytes, record: Fields) -> list[bytes]:
     return [tag, *(part for pair in record.items() for part in pair)]
 
 
+def _told(record: Fields) -> bytes:
+    parts = [part for pair in record.items() if pair[0][:1] == b"d" for part in pair]
+    principal = record.get(b"principal", b"")
+    head = [b"live", *(record[name] for name in (b"created", b"absolute", b"touched"))]
+    head += [b"%d" % size for size in (b"retired" in record, len(principal), *map(len, parts))]
+    return b"%b\n%b%b" % (b" ".join(head), principal, b"".join(parts))
+
+
 def _past_deadline(record: Fields, now: int, idle: int) -> bool:
     return now >= int(record[b"touched"]) + idle or now >= int(record[b"absolute"])
 
@@ -46,12 +54,12 @@ def _load(data: Data, keys: Sequence[str], args: Sequence[Arg]) -> Reply:
     now, idle, touch_after = data.now(args[0]), int(args[1]), int(args[2])
     record: Fields | None = data.get(keys[0])
     if record is None:
-        return [b"absent"]
+        return b"absent"
     if b"ended" in record:
-        return [b"ended"]
+        return b"ended"
     if _past_deadline(record, now, idle) or now >= int(record.get(b"retired", now + 1)):
-        return [b"expired"]
-    reply = _flat(b"live", record)
+        return b"expired"
+    reply = _told(record)
     if b"retired" not in record and now - int(record[b"touched"]) >= touch_after:
         record = {**record, b"touched": b"%d" % now, b"idle": b"%d" % idle}
         data.put(keys[0], record, _ttl(record, now, idle))
@@ -62,34 +70,34 @@ def _save(data: Data, keys: Sequence[str], args: Sequence[Arg]) -> Reply:
     now, idle, count = data.now(args[0]), int(args[1]), int(args[2])
     record: Fields | None = data.get(keys[0])
     if record is None or not _open(record, now, idle):
-        return [b"gone"]
+        return b"gone"
     if b"retired" in record:
-        return [b"retired"]
+        return b"retired"
     moment = b"%d" % now
     record = {**record, **_pairs(args[3 : 3 + 2 * count])}
     for name in args[3 + 2 * count :]:
         record.pop(_bytes(name), None)
     record |= {b"touched": moment, b"idle": b"%d" % idle}
     data.put(keys[0], record, _ttl(record, now, idle))
-    return [b"saved", moment]
+    return b"saved"
 
 
 def _create(data: Data, keys: Sequence[str], args: Sequence[Arg]) -> Reply:
     now, idle = data.now(args[0]), int(args[1])
     there: Fields | None = data.get(keys[0])
     if there is not None:
-        return [b"gone"] if b"ended" in there else [b"taken"]
+        return b"gone" if b"ended" in there else b"taken"
     deadline, not_after = _number(args[4]), _number(args[7])
     absolute = now + int(args[2]) if deadline is None else deadline
     if now >= absolute or (not_after is not None and now > not_after):
-        return [b"gone"]
+        return b"gone"
     moment = b"%d" % now
     record = {b"created": _bytes(args[3]) or moment, b"absolute": b"%d" % absolute, b"touched": moment}
     record[b"idle"] = b"%d" % idle
     record |= {name: _bytes(arg) for name, arg in ((b"principal", args[5]), (b"before", args[6])) if arg}
     record |= _pairs(args[8:])
     data.put(keys[0], record, _ttl(record, now, idle))
-    return [b"created", record[b"created"], record[b"absolute"], moment]
+    return b" ".join((b"created", record[b"created"], record[b"absolute"], moment))
 
 
 def _retire(data: Data, keys: Sequence[str], args: Sequence[Arg]) -> Reply:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 
 from statekit.store.op import Reply
 
@@ -42,9 +43,28 @@ class Record:
             {
                 name[2:].decode("utf-8", "surrogatepass"): value
                 for name, value in known.items()
-                if name.startswith(b"d:")
+                if name[:2] == b"d:"
             },
             b"retired" in known,
+        )
+
+    @classmethod
+    def parsed(cls, handle: str, head: bytes, text: bytes) -> Record:
+        """Read the reply of the load script: numbers and lengths in its head, and the parts they measure."""
+        numbers = map(int, head.decode().split()[1:])
+        created, absolute, touched, retired, at = islice(numbers, 5)
+        principal = _text(text[:at]) if at else None
+        fields = {}
+        for size, length in zip(numbers, numbers, strict=True):
+            middle, end = at + size, at + size + length
+            fields[_text(text[at + 2 : middle])] = text[middle:end]
+            at = end
+        return cls(handle, created, absolute, touched, principal, fields, retired == 1)
+
+    def holding(self, fields: Mapping[str, bytes]) -> Record:
+        """The same record with other content."""
+        return Record(
+            self.handle, self.created, self.absolute, self.touched, self.principal, fields, self.retired
         )
 
 
@@ -104,6 +124,13 @@ class Ended:
         live, principal, *kin = reply
         known = principal.decode("utf-8", "surrogatepass")
         return cls(handle, live == 1, known, tuple(name.decode() for name in kin if name))
+
+
+def _text(raw: bytes) -> str:
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return raw.decode("utf-8", "surrogatepass")
 
 
 def field_name(key: str) -> bytes:

@@ -8,17 +8,18 @@ Rule 3: the id is shown by `id` alone: no repr, error, log or event carries it.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping
 from datetime import datetime
 from enum import StrEnum
+from types import MappingProxyType, NoneType
 from typing import Any, TypeVar
 
 from statekit.errors import CorruptValue, NonPrimitiveValue, StoreUnavailable, UsageError
 from statekit.sessions.model import handle_of, moment
 from statekit.sessions.record import Record
-from statekit.store.codec import checked, decode, encode
+from statekit.store.codec import checked, decode, encode, is_plain
 
-__all__ = ["Change", "Session"]
+__all__ = ["UNCHANGED", "Change", "Session"]
 
 T = TypeVar("T")
 
@@ -32,6 +33,11 @@ class Change(StrEnum):
     SIGN_OUT = "sign-out"
 
 
+UNCHANGED = Change.NONE
+UNALTERABLE = frozenset((str, int, float, bool, NoneType, bytes))
+"""Types whose values nobody can change in place: what was read and not assigned anew is what is stored."""
+
+
 class Session(MutableMapping[str, Any]):
     """One visitor's state: a mapping of text keys to data, kept in the store under the hash of its id.
 
@@ -43,6 +49,18 @@ class Session(MutableMapping[str, Any]):
     `StoreUnavailable` if the store does not answer (unless the store was told ``on_outage="anonymous"``).
     """
 
+    _id: str | None = None
+    _principal: str | None = None
+    record: Record | None = None
+    """What was loaded; None for a new session."""
+    wire: Mapping[str, bytes] = MappingProxyType({})
+    """The encoded values as they are in the store, by key."""
+    change = UNCHANGED
+    carries = True
+    """False once signed out: nothing of the old record may enter the new one."""
+    degraded = False
+    """True if the store could not be read: the session is empty, and will not be written."""
+
     def __init__(
         self,
         presented: str | None,
@@ -53,20 +71,10 @@ class Session(MutableMapping[str, Any]):
         """The well-formed id the request came with, whether or not it names a session."""
         self._mint = mint
         self._load = load
-        self._id: str | None = None
-        self.record: Record | None = None
-        """What was loaded; None for a new session."""
-        self.wire: dict[str, bytes] = {}
-        """The encoded values as they are in the store, by key."""
         self._values: dict[str, Any] = {}
+        self._assigned: set[str] = set()
         self._deleted: set[str] = set()
         self._hydrated: dict[str, tuple[Any, Any]] = {}
-        self._principal: str | None = None
-        self.change = Change.NONE
-        self.carries = True
-        """False once signed out: nothing of the old record may enter the new one."""
-        self.degraded = False
-        """True if the store could not be read: the session is empty, and will not be written."""
         self.loaded = presented is None
 
     # -- who it is ---------------------------------------------------------------------------------------
@@ -117,7 +125,7 @@ class Session(MutableMapping[str, Any]):
     @property
     def modified(self) -> bool:
         """Whether saving now would write anything. Does not load a session that nobody has touched."""
-        return self.loaded and (self.change is not Change.NONE or any(self.delta()))
+        return self.loaded and (self.change is not UNCHANGED or any(self.delta()))
 
     # -- what changes its id -----------------------------------------------------------------------------
 
@@ -141,7 +149,7 @@ class Session(MutableMapping[str, Any]):
         the store's grace. Does nothing to a new session, whose id is fresh.
         """
         if not self.is_new:
-            self._renewed(Change.RENEW if self.change is Change.NONE else self.change)
+            self._renewed(Change.RENEW if self.change is UNCHANGED else self.change)
 
     def sign_out(self) -> None:
         """Empty the session, and end it in the store at the next save.
@@ -153,11 +161,12 @@ class Session(MutableMapping[str, Any]):
         if self.degraded:
             raise StoreUnavailable("the session could not be read, so it cannot be ended now: try again")
         self._values.clear()
+        self._assigned.clear()
         self._deleted.clear()
         self.wire = {}
         self._id = self._principal = None
         self.carries = False
-        self.change = Change.SIGN_OUT if self.record is not None else Change.NONE
+        self.change = Change.SIGN_OUT if self.record is not None else UNCHANGED
 
     def _renewed(self, change: Change) -> None:
         self._ready()
@@ -172,7 +181,8 @@ class Session(MutableMapping[str, Any]):
     # -- the mapping -------------------------------------------------------------------------------------
 
     def __getitem__(self, key: str) -> Any:
-        self._ready()
+        if not self.loaded:
+            self._ready()
         if key in self._values:
             return self._values[key]
         if key in self._deleted:
@@ -185,15 +195,18 @@ class Session(MutableMapping[str, Any]):
             raise NonPrimitiveValue(
                 f"session key {key!r} is {type(key).__name__}: keys are text, use str(key)"
             )
-        checked(value, f"session[{key!r}]")
+        if not is_plain(value):
+            checked(value, f"session[{key!r}]")
         self._ready()
         self._values[key] = value
+        self._assigned.add(key)
         self._deleted.discard(key)
 
     def __delitem__(self, key: str) -> None:
         if key not in self:
             raise KeyError(key)
         self._values.pop(key, None)
+        self._assigned.discard(key)
         if key in self.wire:
             self._deleted.add(key)
 
@@ -212,6 +225,7 @@ class Session(MutableMapping[str, Any]):
         """Remove every key; what could no longer be decoded goes too."""
         self._ready()
         self._values.clear()
+        self._assigned.clear()
         self._deleted.update(self.wire)
 
     def __repr__(self) -> str:
@@ -251,21 +265,27 @@ class Session(MutableMapping[str, Any]):
         if record is not None:
             self._id = self.presented
             self._principal = record.principal
-            self.wire = dict(record.fields)
+            self.wire = record.fields
 
     def delta(self) -> tuple[dict[str, bytes], set[str]]:
         """What a save has to write: encoded values that differ from the stored ones, and keys to delete.
 
         Raises `NonPrimitiveValue` if something that is not data was put inside a stored list or dict.
         """
-        now = {key: encode(value, f"session[{key!r}]") for key, value in self._values.items()}
-        return {key: raw for key, raw in now.items() if raw != self.wire.get(key)}, set(self._deleted)
+        assigned, wire, changed = self._assigned, self.wire, {}
+        for key, value in self._values.items():
+            if key in assigned or type(value) not in UNALTERABLE:
+                raw = encode(value, f"session[{key!r}]")
+                if raw != wire.get(key):
+                    changed[key] = raw
+        return changed, set(self._deleted)
 
     def written(self, record: Record | None) -> None:
         """Take note of what the store holds now; the next save starts from there."""
-        self.record, self.change, self.carries = record, Change.NONE, True
+        self.record, self.change, self.carries = record, UNCHANGED, True
         self._principal = record.principal if record else None
-        self.wire = dict(record.fields) if record else {}
+        self.wire = record.fields if record else {}
+        self._assigned.clear()
         self._deleted.clear()
 
     def mint_again(self) -> None:

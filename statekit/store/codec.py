@@ -19,11 +19,12 @@ from base64 import b64decode, b64encode
 from binascii import Error as Base64Error
 from collections.abc import Callable, Mapping
 from datetime import date, datetime
+from types import NoneType
 from typing import Any
 
 from statekit.errors import CorruptValue, NonPrimitiveValue
 
-__all__ = ["DEEPEST", "LARGEST", "checked", "decode", "encode"]
+__all__ = ["DEEPEST", "LARGEST", "checked", "decode", "encode", "is_plain"]
 
 DEEPEST = 32
 """Levels of nesting; what goes deeper is most likely a structure that contains itself."""
@@ -31,6 +32,13 @@ LARGEST = 16 * 1024 * 1024
 """Bytes of one encoded value that decoding accepts."""
 WIDEST = 4096
 """Bits of an integer; Python itself refuses to read numbers not much longer than that from text."""
+_SURE = frozenset((str, float, bool, NoneType, bytes))
+_SMALL = 1 << 63
+
+
+def is_plain(value: Any) -> bool:
+    """Whether a value is data at first sight: no need to look for something inside that is not."""
+    return type(value) in _SURE or (type(value) is int and -_SMALL < value < _SMALL)
 
 
 def encode(value: Any, path: str = "value") -> bytes:
@@ -42,6 +50,8 @@ def encode(value: Any, path: str = "value") -> bytes:
     >>> encode({"seen": (1, None)})
     b'{"seen":{"~t":[1,null]}}'
     """
+    if type(value) is int and -_SMALL < value < _SMALL:
+        return b"%d" % value
     return _WRITER.encode(checked(value, path)).encode("utf-8", "surrogatepass")
 
 
@@ -50,7 +60,11 @@ def decode(raw: bytes) -> Any:
     if len(raw) > LARGEST:
         raise CorruptValue(f"{len(raw)} bytes where a value has at most {LARGEST}: not written by statekit")
     try:
-        return _revived(_READER.decode(raw.decode("utf-8", "surrogatepass")), DEEPEST)
+        text = raw.decode("utf-8", "surrogatepass").strip(" \t\r\n")
+        tree, end = _READER.raw_decode(text)
+        if end != len(text):
+            _refused("what follows the value")
+        return _revived(tree, DEEPEST) if type(tree) in _BRANCHES else tree
     except (ValueError, TypeError, RecursionError, OverflowError, Base64Error) as error:
         raise CorruptValue(
             f"{raw[:40]!r} is not a value that statekit wrote: {type(error).__name__}"
@@ -152,6 +166,9 @@ def _cure(value: Any) -> str:
 
 
 # -- trees of JSON to values -----------------------------------------------------------------------------
+
+
+_BRANCHES = frozenset((dict, list))
 
 
 def _revived(tree: Any, depth: int) -> Any:
