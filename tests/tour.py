@@ -6,6 +6,7 @@ from typing import Any
 
 from statekit import TenantSettings
 from statekit.flags import Flag
+from tests.servers import wait_until
 
 
 class Settings(TenantSettings):
@@ -20,6 +21,8 @@ def tour(kit: Any) -> None:
         assert limiter.hit("ip").allowed
         assert not limiter.peek("ip").degraded
         limiter.reset("ip")
+    one = kit.rate_limiter("one", "1/hour")
+    wait_until(lambda: one.hit("ip").local, message="the messages that end local refusals cannot be heard")
     sessions = kit.sessions()
     session = sessions.open(None)
     session["cart"] = 1
