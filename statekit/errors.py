@@ -9,7 +9,7 @@ Rule 3: this file imports nothing from statekit.
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import ClassVar
+from typing import Any, ClassVar
 
 __all__ = [
     "BudgetError",
@@ -96,6 +96,11 @@ class LimitExceeded(StatekitError):
 
     fault = Fault.PEER
     http_status = 429
+
+    def __init__(self, message: str, *, decision: Any = None) -> None:
+        super().__init__(message)
+        self.decision = decision
+        """What the rate limiter decided, a `Decision`; None where none was made."""
 
 
 class TooManyInFlight(LimitExceeded):
