@@ -7,8 +7,8 @@ somebody waiting past his budget gets no new rounds, and the next of at most fou
 the caller brought, whose pool and protocol are not ours to bend, a pipeline has a connection to itself until
 its replies are in; up to four are under way at a time.
 
-Waiting    A budget is counted twice at most: while a round waits in line for its turn, and from the moment it is
-           sent. A late tick of the loop is not the store's fault, and is not counted.
+Waiting    A round may wait for its budget in line, and for its budget again once it has been sent. If the loop was
+           held up by other code meanwhile, the clock starts anew, once: that is not the store's fault.
 Fairness   First come, first sent. No more than `WINDOW` calls are on their way to the server, and a round above
            `SLICE` calls goes in slices that stand in line again, so a round waits for the calls on their way and
            one slice of every caller before it, however much those callers want.
@@ -172,7 +172,7 @@ class _Lane:
         now, due = self._loop.time(), self._alarm.when()
         self._alarm = None
         if now - due > LATE:
-            self._excuse(now - due)
+            self._excuse(now)
         for asked in self._line:
             if asked.deadline <= now:
                 asked.expire()
@@ -183,11 +183,11 @@ class _Lane:
         if deadlines:
             self._wake_at(max(min(deadlines), now + LOOK))
 
-    def _excuse(self, late: float) -> None:
-        """Give back, once, the time in which the loop was held up: replies may have come, and nobody looked."""
+    def _excuse(self, now: float) -> None:
+        """Start the clocks again, once: the loop was held up, so replies may have come and nobody looked."""
         for asked in (*self._line, *self._sent()):
             if not asked.excused:
-                asked.deadline += min(late, asked.budget)
+                asked.deadline = now + asked.budget
                 asked.excused = True
 
     def _sent(self) -> list[Asked]:

@@ -40,7 +40,7 @@ class Asked:
         self.budget = budget
         self.deadline = deadline
         self.excused = False
-        """Whether it has been given back time in which the loop was held up."""
+        """Whether its clock was started again because the loop was held up."""
 
     def fail(self, error: Exception) -> None:
         """Hand over an error of one's own: raised in many places, one object would collect all tracebacks."""
