@@ -3,28 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass
-from datetime import timedelta
+from collections.abc import Callable, Iterator
 from itertools import count
 from typing import Any
 
 from benchmarks.bench import AtMost, Comparison, Contender, Figure, Figures, Lab, case
+from benchmarks.suites.apps.session_stores import (
+    DATA,
+    Store,
+    begun,
+    blocking,
+    flask_session,
+    starsessions,
+    statekit,
+)
+from statekit import AsyncStateKit
 
-DATA: dict[str, Any] = {"user_id": 7, "items": ["apple", "pear"], "csrf": "k3" * 16, "visits": 0}
 TRIES = 50
-
-
-@dataclass(frozen=True, slots=True)
-class Store:
-    """A session store, driven without its framework: open a session, save it, end it."""
-
-    name: str
-    open: Callable[[str], Any]
-    save: Callable[[Any], Any]
-    destroy: Callable[[Any], Any]
-    new: Callable[[], str]
-    """Store a session holding DATA; returns what its cookie would carry."""
 
 
 @case("sessions/round-trips", "How often is the store asked for the session of one request?")
@@ -206,27 +201,26 @@ def cost(lab: Lab) -> Iterator[Comparison]:
 
 @case("sessions/asyncio", "The same for asyncio, one request at a time")
 def asyncio_cost(lab: Lab) -> Iterator[Comparison]:
-    store = lab.async_kit().sessions()
-    kit_cookie = lab.run(_new(store))
+    ours, twin = lab.async_kit().sessions(), AsyncStateKit.in_memory(lab.name()).sessions()
+    cookies = {store: lab.run(begun(store)) for store in (ours, twin)}
     star, key = starsessions(lab)
+    cookies[star] = key
     client, numbers = lab.async_client(), count(1)
     lab.run(client.set("bench-session", json.dumps(DATA)))
 
-    async def read() -> Any:
-        return (await store.open(kit_cookie))["items"]
+    def read(store: Any) -> Callable[[], Any]:
+        async def request() -> Any:
+            return (await store.open(cookies[store]))["items"]
 
-    async def change() -> None:
-        session = await store.open(kit_cookie)
-        session["visits"] = next(numbers)
-        await store.save(session)
+        return request
 
-    async def star_read() -> Any:
-        return (await star.open(key))["items"]
+    def change(store: Any) -> Callable[[], Any]:
+        async def request() -> None:
+            session = await store.open(cookies[store])
+            session["visits"] = next(numbers)
+            await store.save(session)
 
-    async def star_change() -> None:
-        session = await star.open(key)
-        session["visits"] = next(numbers)
-        await star.save(session)
+        return request
 
     async def get() -> Any:
         return await client.get("bench-session")
@@ -237,16 +231,18 @@ def asyncio_cost(lab: Lab) -> Iterator[Comparison]:
     yield Comparison(
         "opened and read",
         [
-            Contender("statekit", read),
-            Contender("starsessions", star_read),
+            Contender("statekit", read(ours)),
+            Contender("starsessions", read(star)),
+            Contender("statekit in memory", read(twin), twin=True),
             Contender("GET", get, floor=True),
         ],
     )
     yield Comparison(
         "opened, changed and saved",
         [
-            Contender("statekit", change),
-            Contender("starsessions", star_change, note="writes the whole session, over whatever is there"),
+            Contender("statekit", change(ours)),
+            Contender("starsessions", change(star), note="writes the whole session, over whatever is there"),
+            Contender("statekit in memory", change(twin), twin=True),
             Contender("GET and SET", get_and_set, floor=True),
         ],
     )
@@ -255,7 +251,7 @@ def asyncio_cost(lab: Lab) -> Iterator[Comparison]:
 @case("sessions/lost", "What is lost when two requests share a session?")
 def lost(lab: Lab) -> Iterator[Figures]:
     star, _ = starsessions(lab)
-    stores = [statekit(lab.kit().sessions()), flask_session(lab), _blocking(lab, star)]
+    stores = [statekit(lab.kit().sessions()), flask_session(lab), blocking(lab, star)]
     yield Figures(
         f"of {TRIES} pairs of requests that write different keys at once",
         "writes lost",
@@ -288,93 +284,3 @@ def _returns(store: Store) -> bool:
     store.destroy(store.open(cookie))
     store.save(slow)
     return "user_id" in store.open(cookie)
-
-
-# -- the parties -------------------------------------------------------------------------------------------
-
-
-def statekit(sessions: Any) -> Store:
-    def new() -> str:
-        session = sessions.open(None)
-        session.update(DATA)
-        sessions.save(session)
-        return str(session.id)
-
-    return Store("statekit", sessions.open, sessions.save, sessions.destroy, new)
-
-
-async def _new(sessions: Any) -> str:
-    session = await sessions.open(None)
-    session.update(DATA)
-    await sessions.save(session)
-    return str(session.id)
-
-
-def flask_session(lab: Lab, client: Any = None) -> Store:
-    """Its Redis store, msgpack (its default). https://flask-session.readthedocs.io/en/latest/config.html"""
-    from flask import Flask
-    from flask_session.redis import RedisSessionInterface
-
-    client = client or lab.client()
-    interface = RedisSessionInterface(Flask("bench"), client)
-    fresh, lifetime = count(1), timedelta(days=31)  # Flask's PERMANENT_SESSION_LIFETIME
-
-    class Held(dict[str, Any]):
-        key = ""
-
-    def load(key: str) -> Held:
-        held = Held(interface._retrieve_session_data(key) or {})  # noqa: SLF001 - no public name without a request
-        held.key = key
-        return held
-
-    def save(held: Held) -> None:
-        interface._upsert_session(lifetime, held, held.key)  # noqa: SLF001 - same
-
-    def new() -> str:
-        held = Held(DATA)
-        held.key = lab.name(f"session:{next(fresh)}")
-        save(held)
-        return held.key
-
-    return Store("Flask-Session", load, save, lambda held: interface._delete_session(held.key), new)  # noqa: SLF001
-
-
-def starsessions(lab: Lab, client: Any = None) -> tuple[Any, str]:
-    """Its Redis store and JSON (its default). https://github.com/alex-oleshkevich/starsessions (README)"""
-    from starsessions.serializers import JsonSerializer
-    from starsessions.stores.redis import RedisStore
-
-    store, serializer, fresh = RedisStore(connection=client or lab.async_client()), JsonSerializer(), count(1)
-
-    class Held(dict[str, Any]):
-        key = ""
-
-    async def load(key: str) -> Held:
-        held = Held(serializer.deserialize(await store.read(key, 7200)))
-        held.key = key
-        return held
-
-    async def save(held: Held) -> None:
-        await store.write(held.key, serializer.serialize(held), 7200, 7200)
-
-    async def new() -> str:
-        held = Held(DATA)
-        held.key = lab.name(f"star{next(fresh)}")
-        await save(held)
-        return held.key
-
-    def destroy(held: Held) -> Awaitable[None]:
-        return store.remove(held.key)
-
-    return Store("starsessions", load, save, destroy, new), lab.run(new())  # type: ignore[arg-type]
-
-
-def _blocking(lab: Lab, store: Any) -> Store:
-    """A store for asyncio, each step awaited at once."""
-    return Store(
-        store.name,
-        lambda cookie: lab.run(store.open(cookie)),
-        lambda session: lab.run(store.save(session)),
-        lambda session: lab.run(store.destroy(session)),
-        lambda: lab.run(store.new()),
-    )
