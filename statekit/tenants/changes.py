@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import ChainMap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -74,7 +75,7 @@ class Rewrite:
     def missing(self, absent: Absent, snapshot: Snapshot) -> StatekitError:
         """What to raise when there was nothing to delete."""
         for tenant in tenants_among((self.document,)):
-            return unknown(tenant, tenants_among(snapshot.documents))
+            return unknown(tenant, snapshot.documents)
         return absent
 
 
@@ -158,9 +159,9 @@ class Changes(Generic[S]):
                     ) from error
 
 
-def _with(snapshot: Snapshot, name: str, after: Overrides) -> dict[str, Document]:
-    """The documents as they would be after a write."""
-    return {**snapshot.documents, name: Document(snapshot.version + 1, written(after))}
+def _with(snapshot: Snapshot, name: str, after: Overrides) -> Mapping[str, Document]:
+    """The documents as they would be after a write; nothing is copied, there may be many."""
+    return ChainMap({name: Document(snapshot.version + 1, written(after))}, snapshot.documents)  # type: ignore[arg-type]
 
 
 def expected(if_version: int | None) -> int | None:

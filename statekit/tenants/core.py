@@ -21,6 +21,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from difflib import get_close_matches
 from enum import StrEnum
+from itertools import islice
 from typing import Any, TypeAlias
 
 from statekit.errors import UnknownTenant, UsageError, VersionConflict
@@ -39,6 +40,8 @@ __all__ = [
 
 Overrides: TypeAlias = Mapping[str, Any]
 _TENANT, _DEFAULTS = "tenant:", "defaults"
+COMPARED = 256
+"""Documents an unknown id is compared with; it may come from outside, as often as somebody likes."""
 
 
 class Layer(StrEnum):
@@ -133,7 +136,9 @@ def tenants_among(documents: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(name.removeprefix(_TENANT) for name in documents if name.startswith(_TENANT)))
 
 
-def unknown(tenant: str, known: Sequence[str]) -> UnknownTenant:
+def unknown(tenant: str, documents: Iterable[str]) -> UnknownTenant:
+    """The error for an id without a document; says which of the first few may have been meant."""
+    known = tenants_among(islice(documents, COMPARED))
     near = get_close_matches(tenant, known, 1, 0.7)
     cure = f"did you mean {near[0]!r}?" if near else "store a document for it with tenants.update(id, {...})"
     return UnknownTenant(f"there is no tenant {tenant!r:.80}: {cure}")

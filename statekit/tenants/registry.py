@@ -19,7 +19,6 @@ from statekit.tenants.core import (
     changed_among,
     question,
     tenant_document,
-    tenants_among,
     unknown,
 )
 from statekit.tenants.layers import Layers, followed
@@ -106,7 +105,7 @@ class Registry(Generic[S, R]):
                 raise StoreUnavailable(
                     f"whether tenant {tenant!r:.80} exists cannot be told: nothing is loaded yet"
                 )
-            raise unknown(tenant, tenants_among(snapshot.documents))
+            raise unknown(tenant, snapshot.documents)
         return self._local.settings(tenant, snapshot)
 
     def _draft(self, tenant: str) -> S:
