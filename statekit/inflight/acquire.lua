@@ -24,14 +24,18 @@ local function int(number) return string.format('%.0f', number) end
 -- long as it was: no lease ends later than one from now; the living renew theirs well before.
 local last = -tonumber(redis.call('ZSCORE', key, '') or '0')
 if last > now + lease then
+  redis.call('ZREMRANGEBYSCORE', key, '0', int(now))
   for _, member in ipairs(redis.call('ZRANGEBYSCORE', key, int(now + lease + 1), '+inf')) do
     redis.call('ZADD', key, int(now + lease), member)
   end
 end
 
-redis.call('ZREMRANGEBYSCORE', key, '0', int(now))
-local taken = redis.call('ZCOUNT', key, '0', '+inf')
+-- Half-open: a lease that ends now has ended.
+local after = '(' .. int(now)
+local taken = redis.call('ZCOUNT', key, after, '+inf')
 if taken < limit then
+  -- Comes first also because it only frees memory: a full store lets a script go on that has begun to write.
+  redis.call('ZREMRANGEBYSCORE', key, '0', int(now))
   -- Fences grow, also while the clock stands still.
   local fence = math.max(now, last + 1)
   redis.call('ZADD', key, int(-fence), '', int(now + lease), int(fence) .. ' ' .. token)
@@ -43,7 +47,7 @@ end
 
 if limit == 0 then return {'full', taken, -1} end
 -- As many leases have to end as bring the count below the limit: more than one if the limit was lowered.
-local ends = redis.call('ZRANGEBYSCORE', key, '0', '+inf', 'WITHSCORES', 'LIMIT', taken - limit, 1)[2]
--- The key is there and has a lifetime, for there are slots in it.
-if announce > 0 then redis.call('ZADD', key, int(-(now + announce)), '?') end
+local ends = redis.call('ZRANGEBYSCORE', key, after, '+inf', 'WITHSCORES', 'LIMIT', taken - limit, 1)[2]
+-- The key is there and has a lifetime, for there are slots in it. It is not worth an error if there is no room.
+if announce > 0 then redis.pcall('ZADD', key, int(-(now + announce)), '?') end
 return {'full', taken, tonumber(ends) - now}

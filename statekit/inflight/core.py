@@ -160,20 +160,27 @@ def acquiring(rule: Rule, key: str, token: str, now: int | str, *, announce: boo
     except StoreError as error:
         if isinstance(error, StoreRejected) and str(error).startswith(MISUSE):
             raise
-        allowed = rule.on_outage == OnOutage.ALLOW
-        return Grant(allowed, retry_after=0.0 if allowed else OUTAGE_RETRY, error=error)
+        return _substitute(rule, error)
     if outcome == b"held":
         return Grant(allowed=True, in_flight=other, fence=figure)
     return Grant(allowed=False, in_flight=figure, retry_after=None if other < 0 else other / 1e6)
 
 
+def _substitute(rule: Rule, error: StoreError) -> Grant:
+    """Answer without the store. A limit of 0 refuses all, whatever happens."""
+    if rule.limit == 0:
+        return Grant(allowed=False, retry_after=None, error=error)
+    allowed = rule.on_outage == OnOutage.ALLOW
+    return Grant(allowed, retry_after=0.0 if allowed else OUTAGE_RETRY, error=error)
+
+
 def refusal(rule: Rule, key: str, grant: Grant) -> TooManyInFlight:
     """Say why a block was not entered."""
     where, wait = f"{rule.name!r} for {key!r}", grant.retry_after
-    if grant.error is not None:
+    if rule.limit == 0:
+        why = "the limit is 0, which refuses all"
+    elif grant.error is not None or wait is None:
         why = f"how many are in flight is unknown ({grant.error}), and on_outage='deny'"
-    elif wait is None:
-        why = f"the limit is {rule.limit}, which refuses all"
     else:
         why = (
             f"{grant.in_flight} of {rule.limit} are in flight; a slot is free as soon as a block ends, "

@@ -106,11 +106,11 @@ class InFlight(BaseInFlight[Store, Keeper, Hold]):
         self._keeper.lines.join(place)
         try:
             while (pause := place.pause(hold._grant, monotonic(), _dice.random())) is not None:  # noqa: SLF001
+                if hold._grant is not None:  # noqa: SLF001
+                    self._keeper.listen(self._channel)
                 place.signal.wait(min(pause, threading.TIMEOUT_MAX))
                 place.signal.clear()
                 self._try(hold, announce=True)
-                if not hold:
-                    self._keeper.listen(self._channel)
         finally:
             self._keeper.lines.leave(place)
 
@@ -178,10 +178,10 @@ class AsyncInFlight(BaseInFlight[AsyncStore, AsyncKeeper, AsyncHold]):
         self._keeper.lines.join(place)
         try:
             while (pause := place.pause(hold._grant, monotonic(), _dice.random())) is not None:  # noqa: SLF001
+                if hold._grant is not None:  # noqa: SLF001
+                    await self._keeper.listen(self._channel)
                 await place.signal.wait(pause)
                 place.signal.clear()
                 await self._try(hold, announce=True)
-                if not hold:
-                    await self._keeper.listen(self._channel)
         finally:
             self._keeper.lines.leave(place)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 from weakref import WeakKeyDictionary
 
-from statekit.inflight.ledger import NEVER, Ledger
+from statekit.inflight.ledger import Ledger
 from statekit.store.fork import on_fork
 from statekit.store.store import AsyncStore, Store
 
 __all__ = ["AsyncKeeper", "Keeper"]
+
+NEVER = float("inf")
 
 
 class Keeper(Ledger):

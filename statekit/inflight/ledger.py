@@ -21,10 +21,9 @@ from statekit.store.store import AsyncStore, Store
 
 __all__ = ["Held", "Ledger"]
 
-NEVER = float("inf")
 DOUBTS = 1_000
 """How many slots of unknown fate are kept in mind; the leases of the others end by themselves."""
-RENEWED_BELOW = 0.75
+RENEWED_BELOW = 0.9
 """Part of a lease below which it is renewed, at the next beat; beats come at a third of the shortest lease."""
 _numbers = itertools.count(1)
 
@@ -47,7 +46,7 @@ class Held:
     @property
     def lapsed(self) -> bool:
         """Whether the lease may have run out; never earlier than the store says so."""
-        return self.lost or monotonic() >= self.until
+        return self.lost or (monotonic() >= self.until and not self.ended)
 
 
 class Ledger:
@@ -81,7 +80,7 @@ class Ledger:
         """Take a slot out, to give it back; true for one caller only."""
         if self._held.pop(held.slot, None) is None:
             return False
-        held.lost, held.until, held.ended = held.lapsed, NEVER, True
+        held.lost, held.ended = held.lapsed, True
         return True
 
     def doubt(self, slot: Slot) -> None:
@@ -149,12 +148,12 @@ class Ledger:
         answers = yield from releasing([slot for slot, _ in doubts], self._governed.now())
         self._doubts.extend((slot, ends) for slot, ends in doubts if isinstance(answers[slot], StoreError))
 
-    def closing(self) -> Op[bool]:
-        """Give everything back. To a block that is still running its slot is lost."""
+    def closing(self) -> Op[object]:
+        """Give everything back, in one round trip. To a block that is still running its slot is lost."""
         held = [one for one in tuple(self._held.values()) if self.take_out(one)]
         for one in held:
             one.lost = True
-        return self.releasing(*held)
+        return together(self.releasing(*held), self._settling(monotonic()))
 
     def after_fork(self) -> None:
         """What the parent holds is the parent's; here it counts as lost."""

@@ -37,6 +37,10 @@ def _dropped(data: Data, key: str, ends: Ends, *members: str) -> int:
     return dropped
 
 
+def _expired(data: Data, key: str, ends: Ends, now: int) -> None:
+    _dropped(data, key, ends, *(member for end, member in _slots(ends) if end <= now))
+
+
 def acquire(data: Data, keys: Sequence[str], args: Sequence[Arg]) -> Reply:
     """Twin of acquire.lua; see its header for the arguments."""
     key, (limit, lease), token = keys[0], map(int, args[:2]), str(args[2])
@@ -44,10 +48,11 @@ def acquire(data: Data, keys: Sequence[str], args: Sequence[Arg]) -> Reply:
     ends = _stored(data, key)
     last = -ends.get("", 0)
     if last > now + lease:
+        _expired(data, key, ends, now)
         ends.update({member: min(end, now + lease) for member, end in ends.items()})
-    _dropped(data, key, ends, *(member for end, member in _slots(ends) if end <= now))
-    slots = _slots(ends)
+    slots = _slots(ends, now)
     if len(slots) < limit:
+        _expired(data, key, ends, now)
         fence = max(now, last + 1)
         ends |= {"": -fence, f"{fence} {token}": now + lease}
         _kept(data, key, ends, now, lease)
@@ -62,17 +67,13 @@ def acquire(data: Data, keys: Sequence[str], args: Sequence[Arg]) -> Reply:
 def renew(data: Data, keys: Sequence[str], args: Sequence[Arg]) -> Reply:
     """Twin of renew.lua."""
     key, lease, now = keys[0], int(args[0]), data.now(args[1])
-    ends = _stored(data, key)
-    reply = []
-    for member in map(str, args[2:]):
-        alive = ends.get(member, 0) > now
-        if alive:
-            ends[member] = now + lease
-            _kept(data, key, ends, now, lease)
-        else:
-            _dropped(data, key, ends, member)
-        reply.append(int(alive))
-    return reply
+    ends, members = _stored(data, key), list(map(str, args[2:]))
+    _expired(data, key, ends, now)
+    renewed = {member: now + lease for member in members if member in ends}
+    if renewed:
+        ends |= renewed
+        _kept(data, key, ends, now, lease)
+    return [int(member in renewed) for member in members]
 
 
 def release(data: Data, keys: Sequence[str], args: Sequence[Arg]) -> Reply:

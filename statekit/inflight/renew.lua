@@ -15,19 +15,20 @@ if not now then
 end
 local function int(number) return string.format('%.0f', number) end
 
-local reply, longest = {}, nil
+-- What has run out is gone, whoever asks. This comes first also because it only frees memory: a full store lets a
+-- script go on that has begun to write, and a renewal needs no memory.
+redis.call('ZREMRANGEBYSCORE', key, '0', int(now))
+
+local reply, renewed = {}, false
 for i = 3, #members do
-  local ends = redis.call('ZSCORE', key, members[i])
-  if ends and tonumber(ends) > now then
-    redis.call('ZADD', key, int(now + lease), members[i])
-    longest = redis.call('ZREVRANGEBYSCORE', key, '+inf', '0', 'WITHSCORES', 'LIMIT', 0, 1)[2]
-    reply[#reply + 1] = 1
-  else
-    -- Gone, or about to be: whoever asks next finds its slot free.
-    redis.call('ZREM', key, members[i])
-    reply[#reply + 1] = 0
-  end
+  local held = redis.call('ZSCORE', key, members[i])
+  if held then redis.call('ZADD', key, int(now + lease), members[i]) end
+  renewed = renewed or held
+  reply[#reply + 1] = held and 1 or 0
 end
--- As long as in acquire.lua.
-if longest then redis.call('PEXPIRE', key, int(math.ceil((tonumber(longest) - now + lease) / 1000))) end
+if renewed then
+  -- As long as in acquire.lua.
+  local longest = redis.call('ZREVRANGEBYSCORE', key, '+inf', '0', 'WITHSCORES', 'LIMIT', 0, 1)[2]
+  redis.call('PEXPIRE', key, int(math.ceil((tonumber(longest) - now + lease) / 1000)))
+end
 return reply

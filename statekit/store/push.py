@@ -284,9 +284,9 @@ class AsyncPush:
         """Same as `Push.close`, for asyncio."""
         task, self._task = self._task, None
         if task is not None and self._loop is asyncio.get_running_loop():
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+            while not task.done():  # before Python 3.12 a client that connects can swallow a cancellation
+                task.cancel()
+                await asyncio.wait({task}, timeout=0.1)
 
     async def _run(self) -> None:
         waits = pauses()

@@ -398,6 +398,32 @@ def test_closing_gives_everything_back(kit: Any, another_kit: Any) -> None:
     assert other.lost
 
 
+def test_closing_gives_back_what_nobody_can_release(kit: Any, another_kit: Any) -> None:
+    reports = kit.in_flight("reports", 2)
+    reports.acquire("acme")
+    hold = reports.acquire("acme")
+    with store_down(kit):
+        assert not hold.release()
+    gc.collect()
+    with recorded(kit) as trips:
+        kit.close()
+    assert [set(trip.commands) for trip in trips] == [{"inflight.release"}]
+    assert another_kit.in_flight("reports", 2).count("acme") == 0
+
+
+def test_closing_while_a_subscription_begins(kit: Any) -> None:
+    reports = kit.in_flight("reports", 1)
+    with reports.hold("acme"):
+        reports.acquire("acme", timeout=0.001)
+        kit.close()
+
+
+def test_a_limit_of_zero_refuses_all_also_without_the_store(kit: Any) -> None:
+    with store_down(kit):
+        refused = kit.in_flight("reports", 0, on_outage="allow").acquire("acme")
+    assert (refused.allowed, refused.degraded, refused.retry_after) == (False, True, None)
+
+
 def test_a_misuse_is_raised_and_not_answered(kit: Any, namespace: str) -> None:
     if "memory" in kit.describe():
         pytest.skip("memory has no other programs")
