@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -97,16 +97,35 @@ class Decision:
     @property
     def limits(self) -> tuple[LimitState, ...]:
         """Where each limit stands, in the order given."""
-        states, start, aged = [], 2, self.aged_us
+        return tuple(self._state(*place) for place in self._places())
+
+    def _places(self) -> Iterator[tuple[int, Hit, int]]:
+        """Each limit: where its four figures begin, the hit it belongs to, which of its limits it is."""
+        at = 2
         for hit in self.hits:
-            rule = hit.rule
-            for limit, policy in zip(rule.limits, rule.policies, strict=True):
-                left, retry, more, reset = self.figures[start : start + 4]
-                wait = None if retry < 0 else _left(retry, aged)
-                times = wait, _left(more, aged), _left(reset, aged)
-                states.append(LimitState(rule.name, hit.key, policy, limit, left, *times, rule.shadow))
-                start += 4
-        return tuple(states)
+            for index in range(len(hit.rule.limits)):
+                yield at, hit, index
+                at += 4
+
+    def _state(self, at: int, hit: Hit, index: int) -> LimitState:
+        rule, aged = hit.rule, self.aged_us
+        left, retry, more, reset = self.figures[at : at + 4]
+        times = None if retry < 0 else _left(retry, aged), _left(more, aged), _left(reset, aged)
+        limit, policy = rule.limits[index], rule.policies[index]
+        return LimitState(rule.name, hit.key, policy, limit, left, *times, rule.shadow)
+
+    def _tightest_at(self) -> int:
+        """Where the figures of the tightest limit begin."""
+        figures, aged = self.figures, self.aged_us
+        if len(figures) == 6:
+            return 2
+        places: Sequence[int] = range(2, len(figures), 4)
+        if not self.allowed:
+            places = [at for at, hit, _ in self._places() if not hit.rule.shadow]
+        refused = [at for at in places if not 0 <= figures[at + 1] <= aged]
+        if refused:
+            return max(refused, key=lambda at: math.inf if figures[at + 1] < 0 else figures[at + 1])
+        return min(places, key=lambda at: (figures[at], -figures[at + 3]))
 
     @property
     def at(self) -> float:
@@ -121,8 +140,8 @@ class Decision:
     @property
     def tightest(self) -> LimitState:
         """The limit that binds first."""
-        states = self.limits
-        return _tightest(states if self.allowed else [state for state in states if not state.shadow])
+        at = self._tightest_at()
+        return next(self._state(*place) for place in self._places() if place[0] == at)
 
     @property
     def limit(self) -> Limit:
@@ -142,7 +161,7 @@ class Decision:
     @property
     def remaining(self) -> int:
         """Units left before the tightest limit refuses."""
-        return self.tightest.remaining
+        return self.figures[self._tightest_at()]
 
     @property
     def retry_after(self) -> float | None:
@@ -165,11 +184,12 @@ class Decision:
         ``"ietf"``: one policy a limit. ``"legacy"``: the tightest limit. A degraded decision names only its
         policies, as nothing is known about what is left. Raises `UsageError` for another style.
         """
-        if style not in tuple(HeaderStyle):
+        write = _STYLES.get(style)
+        if write is None:
             raise UsageError(f"headers({style!r}): the styles are 'ietf' and 'legacy'")
-        fields = _ietf(self) if style == HeaderStyle.IETF else _legacy(self)
-        if not self.allowed and self.retry_after is not None:
-            fields["Retry-After"] = str(max(1, math.ceil(self.retry_after)))
+        fields = write(self)
+        if not self.allowed and (wait := self.retry_after) is not None:
+            fields["Retry-After"] = str(max(1, math.ceil(wait)))
         return fields
 
 
@@ -182,42 +202,23 @@ def _left(span: int, aged: int) -> float:
     return max(0, span - aged) / 1e6
 
 
-def _tightest(states: Sequence[LimitState]) -> LimitState:
-    refused = [state for state in states if state.refused]
-    if refused:
-        return max(refused, key=lambda state: math.inf if state.retry_after is None else state.retry_after)
-    return min(states, key=lambda state: (state.remaining, -state.reset_after))
-
-
 def _ietf(decision: Decision) -> dict[str, str]:
-    states: dict[str, LimitState] = {}
-    for state in decision.limits:  # a policy is listed once, also where several keys met in one decision
-        known = states.setdefault(state.policy, state)
-        if state.remaining < known.remaining:
-            states[state.policy] = state
-    fields = {"RateLimit-Policy": _listed(states.values(), _policy)}
+    """Written from the figures as they came: this runs once a request."""
+    lowest: dict[str, tuple[int, int, str]] = {}
+    at, figures = 2, decision.figures
+    for hit in decision.hits:
+        for name, policy in hit.rule.fields:
+            known = lowest.get(name)
+            if known is None or figures[at] < known[0]:  # several keys may meet under one policy
+                lowest[name] = figures[at], figures[at + 2], policy
+            at += 4
+    fields = {"RateLimit-Policy": ", ".join([policy for _, _, policy in lowest.values()])}
     if not decision.degraded:
-        fields["RateLimit"] = _listed(states.values(), _standing)
+        aged = decision.aged_us
+        fields["RateLimit"] = ", ".join(
+            [f"{name};r={left};t={math.ceil(_left(more, aged))}" for name, (left, more, _) in lowest.items()]
+        )
     return fields
-
-
-def _listed(states: Iterable[LimitState], item: Callable[[LimitState], str]) -> str:
-    return ", ".join(_quoted(state.policy) + item(state) for state in states)
-
-
-def _policy(state: LimitState) -> str:
-    return f";q={state.limit.count};w={max(1, math.ceil(state.limit.window_us / 1_000_000))}"
-
-
-def _standing(state: LimitState) -> str:
-    return f";r={state.remaining};t={math.ceil(state.more_after)}"
-
-
-def _quoted(name: str) -> str:
-    r"""A string of structured fields (RFC 9651): printable ASCII, with ``"`` and ``\\`` escaped."""
-    plain = name.encode("ascii", "backslashreplace").decode()
-    plain = "".join(sign if " " <= sign <= "~" else f"\\x{ord(sign):02x}" for sign in plain)
-    return '"' + plain.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def _legacy(decision: Decision) -> dict[str, str]:
@@ -227,3 +228,6 @@ def _legacy(decision: Decision) -> dict[str, str]:
         fields["X-RateLimit-Remaining"] = str(tightest.remaining)
         fields["X-RateLimit-Reset"] = str(math.ceil(decision.at + tightest.reset_after))
     return fields
+
+
+_STYLES: dict[str, Callable[[Decision], dict[str, str]]] = {"ietf": _ietf, "legacy": _legacy}

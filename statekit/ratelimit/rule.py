@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -57,6 +58,8 @@ class Rule:
     shadow: bool
     tag: str
     policies: tuple[str, ...]
+    fields: tuple[tuple[str, str], ...]
+    """Each limit in a response header: the name of its policy, and the whole policy."""
     wire: str
     """The algorithm, as the script and the keys call it."""
     terms: str
@@ -78,14 +81,17 @@ class Rule:
                 f"rate_limiter({name!r}): two of {', '.join(map(str, read))} have the same window; keep the smaller"
             )
         chosen = _chosen(Algorithm, algorithm, "algorithm")
+        tag = encoded(name, "name")
+        policies = [name] if len(read) == 1 else [f"{name}-{limit.window:g}s" for limit in read]
         return cls(
             name,
             read,
             chosen,
             _chosen(OnOutage, on_outage, "on_outage"),
             shadow,
-            encoded(name, "name"),
-            (name,) if len(read) == 1 else tuple(f"{name}-{limit.window:g}s" for limit in read),
+            tag,
+            tuple(policies),
+            tuple(map(_field, policies, read)),
             WIRE[chosen],
             _terms(read, shadow=shadow),
         )
@@ -104,6 +110,18 @@ class Rule:
         if shares > 1:
             terms = _terms([_share(limit, shares) for limit in self.limits], shadow=self.shadow)
         return f"{self.wire} {need} {take} {terms}"
+
+
+def _field(policy: str, limit: Limit) -> tuple[str, str]:
+    name = _quoted(policy)
+    return name, f"{name};q={limit.count};w={max(1, math.ceil(limit.window_us / 1_000_000))}"
+
+
+def _quoted(name: str) -> str:
+    r"""A string of structured fields (RFC 9651): printable ASCII, with ``"`` and ``\\`` escaped."""
+    plain = name.encode("ascii", "backslashreplace").decode()
+    plain = "".join(sign if " " <= sign <= "~" else f"\\x{ord(sign):02x}" for sign in plain)
+    return '"' + plain.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def _chosen(choices: Any, value: str, name: str) -> Any:
