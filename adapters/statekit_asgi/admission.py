@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from statekit import AsyncStateKit, Decision, together
-from statekit.web import Rule, builder, refusal
+from statekit import AsyncStateKit, Decision
+from statekit.web import Rule, admitting, builder, deciding, refusal
 from statekit_asgi.routes import Routes
 from statekit_asgi.rules import Charge, Ready
 from statekit_asgi.scope import Scope
@@ -41,9 +41,10 @@ class Admission:
         plan, session = visit.plan, visit.session
         charges = await self._charges(plan.due(visit.method), visit.seen) if self._limits else ()
         travels = session is not None and session.awaited
+        wanted = travels and (plan.session or not self._lazy)
         if charges:
-            await self._decide(visit, charges, session if travels else None)
-        elif travels and (plan.session or not self._lazy):
+            await self._decide(visit, charges, session if travels else None, patient=wanted)
+        elif wanted:
             await self._kit.run(session.arriving())  # type: ignore[union-attr]
 
     async def enforce(self, visit: Visit, rule: Rule) -> None:
@@ -58,12 +59,16 @@ class Admission:
             charges += ready.charges(scope) if ready.at_once else await ready.worked_out(scope)
         return charges
 
-    async def _decide(self, visit: Visit, charges: list[Charge], session: AsgiSession | None) -> None:
-        deciding = self._kit.hitting_all(charges)
+    async def _decide(
+        self, visit: Visit, charges: list[Charge], session: AsgiSession | None, *, patient: bool = False
+    ) -> None:
+        """Ask the store; `patient`: as long as a session may take, for the app cannot do without it."""
+        asking = deciding(self._kit, charges)
         if session is None:
-            decision = await self._kit.run(deciding, self._budget)
+            decision = await self._kit.run(asking, self._budget)
         else:
-            decision, _ = await self._kit.run(together(deciding, session.arriving()), self._budget)
+            both = admitting(asking, session.arriving())
+            decision, _ = await self._kit.run(both, None if patient else self._budget)
         self.conclude(visit, decision)
 
     @staticmethod

@@ -15,9 +15,9 @@ from typing import Any
 
 from flask import Flask, Response, request
 
-from statekit import Decision, StateKit, together
+from statekit import Decision, StateKit
 from statekit.errors import StoreError
-from statekit.web import Rule, announced, builder, marks
+from statekit.web import Rule, admitting, announced, builder, deciding, marks
 from statekit_flask.problems import refusal
 from statekit_flask.rules import blueprint_marks, hits, views
 from statekit_flask.session import FlaskSession
@@ -95,11 +95,11 @@ class Admission:
             yield from source.rules
 
     def _ask(self, hits: list[Any], session: FlaskSession | None) -> Decision:
-        deciding = self._kit.hitting_all(hits)
+        asking = deciding(self._kit, hits)
         budget = self._kit.store.budget.decision
         if session is None or not session.awaited or self._idle.get(request.endpoint or "", 0) >= FORGET:
-            return self._kit.run(deciding, budget)
-        decision, loaded = self._kit.run(together(deciding, attempted(session.opening())), budget)
+            return self._kit.run(asking, budget)
+        decision, loaded = self._kit.run(admitting(asking, attempted(session.opening())), budget)
         if loaded is not None:
             session.adopt(loaded)
         return decision

@@ -6,6 +6,7 @@ Nothing else in statekit imports this.
 """
 
 from statekit.web.addresses import network
+from statekit.web.admission import admitting, deciding
 from statekit.web.callers import Kind, caller_name, digest, header_name, kind_of, named_kind
 from statekit.web.fields import announced, governing
 from statekit.web.problems import (
@@ -30,9 +31,11 @@ __all__ = [
     "RequestSession",
     "Rule",
     "TooManyRequests",
+    "admitting",
     "announced",
     "builder",
     "caller_name",
+    "deciding",
     "default_rules",
     "digest",
     "governing",

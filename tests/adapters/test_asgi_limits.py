@@ -1,6 +1,7 @@
 """Limits of an ASGI app: found, decided together, announced, refused."""
 
 import asyncio
+import time
 from typing import Any
 
 import pytest
@@ -15,6 +16,8 @@ from statekit import AsyncStateKit, Limit
 from statekit.errors import UsageError
 from statekit_asgi import StatekitMiddleware, by_header, by_ip, exempt, limit
 from statekit_asgi.fastapi import limit as depends_on
+from tests.adapters.conftest import AsgiSite
+from tests.conftest import PATIENT
 
 
 async def view(_request: Request) -> Any:
@@ -271,3 +274,32 @@ async def test_many_addresses_are_not_remembered_for_ever(
     long = {"type": "http", "method": "GET", "path": "/" + "x" * 1000, "headers": []}
     assert routes.find(long).plan.rules
     assert long["path"] not in str(routes._known)
+
+
+async def test_a_refused_flood_asks_the_store_for_nothing(valkey_url: str, namespace: str) -> None:
+    async def begin(request: Request) -> Any:
+        request.session["x"] = 1
+        return PlainTextResponse("")
+
+    kit = AsyncStateKit.connect(valkey_url, namespace, budget=PATIENT)
+    app = app_of(begin=begin, a=limit("1/hour")(fresh()))
+    site = AsgiSite(StatekitMiddleware(app, kit=kit), kit)
+    await site.browser.get("/begin")
+    await site.browser.get("/a")
+    deadline = time.monotonic() + 30
+    trips: Any = ["the process begins to listen with the first refusal"]
+    while trips:
+        answer, trips = await site.trips("GET", "/a")
+        assert answer.status_code == 429
+        assert time.monotonic() < deadline
+    answer, trips = await site.trips("GET", "/a")
+    assert 3500 < int(answer.headers["Retry-After"]) <= 3600
+    assert trips == [], "not even for its session"
+    await kit.close()
+
+
+async def test_a_leased_limit_may_guard_an_endpoint(around: Any) -> None:
+    site = around(app_of(a=limit("100000/minute", lease=True, key=lambda _: "all")(fresh())))
+    assert await codes(site, *["/a"] * 20) == [200] * 20
+    counts = [len((await site.trips("GET", "/a"))[1]) for _ in range(50)]
+    assert sum(counts) < 25, "most are decided in the process"
