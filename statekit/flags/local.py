@@ -60,8 +60,10 @@ class LocalFlags(Generic[R]):
         on_fork(self)
 
     # -- local answers -----------------------------------------------------------------------------------
+    # The name is positional only: Python compares each attribute given by keyword with every parameter that could
+    # be meant, 30 ns a pair; and an attribute may be called "name".
 
-    def enabled(self, /, name: str, *, actor: Any = None, default: bool = False, **attributes: Any) -> bool:
+    def enabled(self, name: str, /, *, actor: Any = None, default: bool = False, **attributes: Any) -> bool:
         """Whether a flag is on for an actor; local, well under a microsecond, never raises for the store.
 
         `actor` is who a percentage is decided by (a user id, a tenant: any text or number); `attributes` are
@@ -81,7 +83,7 @@ class LocalFlags(Generic[R]):
             return self._decided(name, actor, default, attributes).enabled
         return decide(actor, attributes).enabled
 
-    def value(self, /, name: str, default: Any = None, *, actor: Any = None, **attributes: Any) -> Any:
+    def value(self, name: str, /, default: Any = None, *, actor: Any = None, **attributes: Any) -> Any:
         """The value a flag serves to an actor, of the type of `default`; local, never raises for the store.
 
         `default` is answered for a flag nobody has set, for a flag that is off (a boolean flag that is off
@@ -101,7 +103,7 @@ class LocalFlags(Generic[R]):
         return self._typed(name, outcome, default)
 
     def explain(
-        self, /, name: str, *, actor: Any = None, default: Any = None, **attributes: Any
+        self, name: str, /, *, actor: Any = None, default: Any = None, **attributes: Any
     ) -> Explanation:
         """Why a flag answers what it answers: the rule, the bucket, the version; local."""
         outcome = self._decided(name, actor, default, attributes)
