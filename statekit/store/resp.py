@@ -122,6 +122,11 @@ class Replies:
         self.broken: StoreUnavailable | None = None
         """Why nothing more can be read."""
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is left of what arrived."""
+        return not (self._have or self._open)
+
     def feed(self, data: bytes) -> list[Any]:
         """Take what arrived; return the replies it completed."""
         if self._have:
