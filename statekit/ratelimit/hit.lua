@@ -84,7 +84,7 @@ end
 
 -- include numbers.lua
 
-if struct and not keys[2] and not single then
+if struct and not single then
   -- include straight.lua
   local answer = straight()
   if answer then return answer end

@@ -1,19 +1,23 @@
--- Part of hit.lua: the next common case, several limits of one sliding log.
+-- Part of hit.lua: the next common case, several limits of a sliding log, or several sliding logs.
 --
--- Takes no KEYS and no ARGV of its own: it reads those that hit.lua named. The windows begin where the header
--- says, or a few entries later, no units are held, and there is room in the ring. `straight` answers as the general way does, in
--- half of the time, or returns nothing before anything is written. The layout is told in log.lua.
+-- Takes no KEYS and no ARGV of its own: it reads those that hit.lua named. The windows begin where the headers
+-- say, or a few entries later, no units are held, and there is room in the rings. `straight` answers as the
+-- general way does, in a third of the time, or returns nothing before anything is written. The layout is told
+-- in log.lua.
 
-local function straight()
-  local need, take, shadow, terms = string.match(argv[2], '^log (%d+) (%d+) (%d) %d+ 0 (.+)$')
-  local h = need and call('GETRANGE', keys[1], 0, 123) or ''
+local read, pack = struct.unpack, struct.pack
+
+-- Look at one log: adds what it says to the reply and returns what charging it takes; nothing if it is for the
+-- general way.
+local function look(key, spec, reply)
+  local need, take, shadow, terms = string.match(spec, '^log (%d+) (%d+) (%d) %d+ 0 (.+)$')
+  local h = need and call('GETRANGE', key, 0, 123) or ''
   if #h < 52 then return end
-  local read, pack = struct.unpack, struct.pack
   local version, wide, shift, m, capacity, head, n, newest, total, at = read('>BBBBI4I4I4I8I4', h)
   if version ~= 1 or shift ~= 0 or now < newest then return end
   need, take = tonumber(need), tonumber(take)
   local unit, split, span = 2 ^ wide, 2 ^ (32 - wide), 2 ^ (64 - wide)
-  local start, kept, edges, refused, reply = 28 + 24 * m, 0, '', false, { 1, now }
+  local start, kept, longest, edges, full = 28 + 24 * m, 0, 0, '', false
   for count, window in string.gmatch(terms, '(%d+) (%d+)') do
     if m == 0 or at + 23 > #h then return end
     -- The edge of this window, as it was when the header was written.
@@ -28,39 +32,59 @@ local function straight()
       inside, tries = inside - 1, tries - 1
       if tries == 0 then return end
       local from = start + 8 * ((head - inside) % capacity)
-      local high, low = read('>I4I4', call('GETRANGE', keys[1], from, from + 7))
+      local high, low = read('>I4I4', call('GETRANGE', key, from, from + 7))
       oldest, before = newest - (newest - high * split - floor(low / unit)) % span, low % unit
     end
     -- Where more than the oldest entry must leave first, the wait is found by search.
     local left = count - (total - before) % unit
     if left < 0 or count < need or left < need - 1 then return end
     local oldest_gone, i = oldest + window - now, #reply
-    refused = refused or left < need
+    full = full or left < need
     reply[i + 1], reply[i + 2], reply[i + 3] = left, left < need and oldest_gone or 0, oldest_gone
-    reply[i + 4] = window  -- until it is known which hit is the newest
+    reply[i + 4] = newest + window - now
     edges = edges .. pack('>I8I8I4I4', window, oldest, inside + 1, before)
-    kept = max(kept, inside)
+    kept, longest = max(kept, inside), max(longest, window)
   end
   -- Hints that would be left wrong, a ring that is full or mostly dead: for the general way.
-  local charged = take > 0 and not refused
+  local charged = take > 0 and not full
   if charged and (m > 0 or kept >= capacity or capacity > 64 and kept * 4 < capacity) then return end
-  reply[1] = (refused and shadow == '0') and 0 or 1
-  local since, longest = charged and 0 or now - newest, 0
-  for i = 3, #reply, 4 do
-    if charged then reply[i] = reply[i] - take end
-    longest = max(longest, reply[i + 3])
-    reply[i + 3] = reply[i + 3] - since
+  return {
+    key = key, take = take, charged = charged, refusing = full and shadow == '0', last = #reply,
+    wide = wide, start = start, capacity = capacity, head = head, kept = kept, newest = newest, total = total,
+    longest = longest, edges = edges,
+  }
+end
+
+-- Charge one log: one word into the ring, then the header that counts it.
+local function charge(log, reply, first)
+  for i = first, log.last, 4 do
+    reply[i], reply[i + 3] = reply[i] - log.take, reply[i + 3] + now - log.newest
   end
-  if not charged then return told(reply) end
-  -- One word into the ring, then the header that counts it.
-  local slot, low = start + 8 * head, now % span
-  call('SETRANGE', keys[1], slot, pack('>I4I4', floor(low / split), low % split * unit + total))
-  head, total = (head + 1) % capacity, (total + take) % unit
-  h = pack('>BBBBI4I4I4I8I4', 1, wide, 0, (start - 28) / 24, capacity, head, kept + 1, now, total)
-  call('SETRANGE', keys[1], 0, h .. edges)
+  local unit, split, span = 2 ^ log.wide, 2 ^ (32 - log.wide), 2 ^ (64 - log.wide)
+  local low = now % span
+  call('SETRANGE', log.key, log.start + 8 * log.head,
+    pack('>I4I4', floor(low / split), low % split * unit + log.total))
+  local head, total = (log.head + 1) % log.capacity, (log.total + log.take) % unit
+  call('SETRANGE', log.key, 0, pack('>BBBBI4I4I4I8I4', 1, log.wide, 0, (log.start - 28) / 24, log.capacity,
+    head, log.kept + 1, now, total) .. log.edges)
   -- The first hit of each quarter of the window extends the life of the key for all that follow in it.
-  if floor(now / longest * 4) ~= floor(newest / longest * 4) then
-    call('PEXPIRE', keys[1], lifetime(longest * 1.25))
+  if floor(now / log.longest * 4) ~= floor(log.newest / log.longest * 4) then
+    call('PEXPIRE', log.key, lifetime(log.longest * 1.25))
+  end
+end
+
+local function straight()
+  local logs, reply = {}, { 1, now }
+  for i, key in ipairs(keys) do
+    local log = look(key, argv[i + 1], reply)
+    if not log then return end
+    if log.refusing then reply[1] = 0 end
+    logs[i] = log
+  end
+  local first = 3
+  for _, log in ipairs(logs) do
+    if reply[1] == 1 and log.charged then charge(log, reply, first) end
+    first = log.last + 1
   end
   return told(reply)
 end

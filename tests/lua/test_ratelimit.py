@@ -186,6 +186,26 @@ def test_long_rings_agree(server_url):
         pair.hit(now, spec("log", limits[: rng.choice([1, 3, 3, 3])], cost))
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_several_logs_agree(valkey_url, seed):
+    """Three callers with logs of their own in most calls, sometimes fewer, some in shadow, near their limits."""
+    rng, pair, now = random.Random(seed), Pair(valkey_url, keys=3), START
+    plans = [[Limit(5, 0.001)], [Limit(9, 0.002), Limit(40, 0.02)], [Limit(30, 0.01)]]
+    shadows = [0, 0, seed % 2]
+    for step in range(1500):
+        now += rng.randrange(rng.choice([60, 300, 300, 2500]))
+        asked = list(zip(plans, shadows, strict=True))[: rng.choice([1, 2, 3, 3, 3, 3])]
+        costs = [1 if rng.random() < 0.9 else rng.randrange(4) for _ in asked]
+        takes = [cost if step % 7 else 0 for cost in costs]
+        pair.hit(
+            now,
+            *(
+                spec("log", limits, max(1, cost), take, shadow)
+                for (limits, shadow), cost, take in zip(asked, costs, takes, strict=True)
+            ),
+        )
+
+
 @pytest.mark.parametrize("seed", [1])
 def test_the_oracle_agrees_on_long_rings(valkey_url, seed):
     rng, pair, oracle, now = random.Random(seed), Pair(valkey_url), Oracle(), START
