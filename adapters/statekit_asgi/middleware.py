@@ -103,6 +103,10 @@ class StatekitMiddleware:
             await self.app(scope, receive, send)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if KEY in scope:
+            raise UsageError(
+                "two StatekitMiddleware around one request: keep the outer, it sees mounted apps too"
+            )
         session = None
         if self.sessions is not None and self._jar is not None:
             session = scope["session"] = AsgiSession(self.sessions, self._jar.pick(scope), self._sign_in_key)

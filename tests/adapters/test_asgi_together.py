@@ -398,6 +398,15 @@ async def test_lazily_a_session_is_loaded_only_when_asked_for(around: Any) -> No
     )
 
 
+async def test_two_middlewares_around_one_request_are_a_mistake(async_kit: AsyncStateKit) -> None:
+    async def app(_scope: Any, _receive: Any, _send: Any) -> None: ...
+
+    inner = StatekitMiddleware(app, kit=async_kit)
+    scope = {"type": "http", "method": "GET", "path": "/", "headers": []}
+    with pytest.raises(UsageError, match="keep the outer"):
+        await StatekitMiddleware(inner, kit=async_kit)(scope, None, None)  # type: ignore[arg-type]
+
+
 async def test_bad_settings_are_refused_at_once() -> None:
     kit = AsyncStateKit.in_memory()
     for options, match in (
