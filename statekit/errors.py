@@ -16,6 +16,7 @@ __all__ = [
     "CorruptValue",
     "DocumentInvalid",
     "Fault",
+    "InFlightUnknown",
     "LimitExceeded",
     "NonPrimitiveValue",
     "OutsideScope",
@@ -115,6 +116,13 @@ class TooManyInFlight(LimitExceeded):
         """Slots taken when it was decided; 0 if the store could not be asked."""
         self.retry_after = retry_after
         """Seconds until a slot is free if no holder renews; None if the limit refuses all."""
+
+
+class InFlightUnknown(TooManyInFlight):
+    """The store could not be asked how many are in flight, and the limit was declared to refuse then."""
+
+    fault = Fault.STORE
+    http_status = 503
 
 
 class SessionError(StatekitError):

@@ -33,7 +33,7 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import TypeAlias
 
-from statekit.errors import StoreError, StoreRejected, TooManyInFlight, UsageError
+from statekit.errors import InFlightUnknown, StoreError, StoreRejected, TooManyInFlight, UsageError
 from statekit.store.durations import Duration, micros
 from statekit.store.op import Call, Op, Reply, Script
 
@@ -176,17 +176,18 @@ def _substitute(rule: Rule, error: StoreError) -> Grant:
 
 def refusal(rule: Rule, key: str, grant: Grant) -> TooManyInFlight:
     """Say why a block was not entered."""
-    where, wait = f"{rule.name!r} for {key!r}", grant.retry_after
-    if rule.limit == 0:
-        why = "the limit is 0, which refuses all"
-    elif grant.error is not None or wait is None:
-        why = f"how many are in flight is unknown ({grant.error}), and on_outage='deny'"
+    where, wait, kind = f"{rule.name!r} for {key!r}", grant.retry_after, TooManyInFlight
+    if wait is None:
+        why = f"the limit is {rule.limit}, which refuses all"
+    elif grant.error is not None:
+        kind = InFlightUnknown
+        why = f"how many are in flight is unknown, and on_outage='deny': {grant.error}"
     else:
         why = (
             f"{grant.in_flight} of {rule.limit} are in flight; a slot is free as soon as a block ends, "
             f"or in {wait:.1f} s if its process is gone"
         )
-    return TooManyInFlight(f"{where}: {why}", limit=rule.limit, in_flight=grant.in_flight, retry_after=wait)
+    return kind(f"{where}: {why}", limit=rule.limit, in_flight=grant.in_flight, retry_after=wait)
 
 
 Answers: TypeAlias = dict[Slot, bool | StoreError]

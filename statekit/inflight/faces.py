@@ -103,8 +103,8 @@ class InFlight(BaseInFlight[Store, Keeper, Hold]):
 
     def _wait(self, hold: Hold) -> None:
         place = Place(hold._where, threading.Event(), monotonic() + hold._timeout)  # noqa: SLF001
-        self._keeper.lines.join(place)
         try:
+            self._keeper.lines.join(place)
             while (pause := place.pause(hold._grant, monotonic(), _dice.random())) is not None:  # noqa: SLF001
                 if hold._grant is not None:  # noqa: SLF001
                     self._keeper.listen(self._channel)
@@ -175,8 +175,8 @@ class AsyncInFlight(BaseInFlight[AsyncStore, AsyncKeeper, AsyncHold]):
 
     async def _wait(self, hold: AsyncHold) -> None:
         place = Place(hold._where, Bell(), monotonic() + hold._timeout)  # noqa: SLF001
-        self._keeper.lines.join(place)
         try:
+            self._keeper.lines.join(place)
             while (pause := place.pause(hold._grant, monotonic(), _dice.random())) is not None:  # noqa: SLF001
                 if hold._grant is not None:  # noqa: SLF001
                     await self._keeper.listen(self._channel)

@@ -100,12 +100,13 @@ class Lines:
     def leave(self, place: Place[Any]) -> None:
         """Leave the line, served or not; if it was the first place, the next in line has its turn."""
         with self._lock:
-            line = self._lines[place.key]
-            line.remove(place)
+            line = self._lines.get(place.key, [])
+            if place in line:  # else an interrupt came before it had joined
+                line.remove(place)
             if line:
                 line[0].signal.set()
             else:
-                del self._lines[place.key]
+                self._lines.pop(place.key, None)
 
     def wake(self, key: str) -> None:
         """A slot may be free: it is the turn of the first in line."""

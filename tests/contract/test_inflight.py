@@ -11,7 +11,14 @@ from typing import Any
 import pytest
 
 from statekit import together
-from statekit.errors import LimitExceeded, StoreRejected, StoreTimeout, TooManyInFlight, UsageError
+from statekit.errors import (
+    InFlightUnknown,
+    LimitExceeded,
+    StoreRejected,
+    StoreTimeout,
+    TooManyInFlight,
+    UsageError,
+)
 from statekit.inflight import HoldLost
 from statekit.store.hooks import Degraded
 from statekit.store.op import command
@@ -326,8 +333,9 @@ def test_with_the_store_down_the_declared_answer_is_given(kit: Any) -> None:
             assert (hold.allowed, hold.degraded, hold.fence, hold.lost) == (True, True, 0, False)
         refused = kit.in_flight("reports", 1, on_outage="deny").acquire("acme")
         assert (refused.allowed, refused.degraded, refused.retry_after) == (False, True, 1.0)
-        with pytest.raises(TooManyInFlight, match="on_outage='deny'"):
+        with pytest.raises(InFlightUnknown, match="on_outage='deny'") as unknown:
             kit.in_flight("reports", 1, on_outage="deny").hold("acme", timeout=0.1).__enter__()
+        assert (unknown.value.http_status, unknown.value.fault) == (503, "store")
     degraded = [one for one in seen if isinstance(one, Degraded)]
     assert {(one.primitive, one.subject) for one in degraded} == {("inflight", "reports:acme")}
     with kit.in_flight("reports", 1).hold("acme") as hold:
