@@ -92,12 +92,13 @@ def test_an_endpoint_that_takes_to_its_session_again_gets_it_in_the_same_trip_ag
 
 def test_refusals_teach_nothing_about_the_session(saas: Any) -> None:
     @saas.app.get("/rare")
-    @saas.sk.limit("1/hour")
+    @saas.sk.limit("1/hour", name="rare")
     def rare() -> Any:
         return session["cart"]
 
     for _ in range(12):
         saas.browser.get("/rare")
+    saas.kit.rate_limiter("rare", "1/hour").reset("ip=127.0.0.1")
     _, trips = saas.trips("GET", "/rare")
     assert "sessions.load" in trips[0]
 
