@@ -45,7 +45,7 @@ class Flags(LocalFlags[Replica]):
         sense, `VersionConflict` if somebody wrote it meanwhile, `StoreError` if the store did not take it.
         """
         self._ready()
-        text = checked(self._flags, name, flag)
+        text = checked(self._shelf.flag, name, flag)
         return self._replica.write(name, text, by=by, reason=reason, if_version=if_version, wait=wait)
 
     def delete(
@@ -117,7 +117,7 @@ class AsyncFlags(LocalFlags[AsyncReplica]):
     ) -> Convergence:
         """Same as `Flags.set`, for asyncio."""
         await self._replica.load()
-        text = checked(self._flags, name, flag)
+        text = checked(self._shelf.flag, name, flag)
         return await self._replica.write(name, text, by=by, reason=reason, if_version=if_version, wait=wait)
 
     async def delete(

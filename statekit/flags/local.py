@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import difflib
-import itertools
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -15,16 +14,16 @@ from typing import Any, Generic, TypeVar
 
 from statekit.errors import DocumentInvalid, UnknownFlag, UsageError
 from statekit.flags.buckets import bucket
-from statekit.flags.compiled import Decide, Outcome, Reason, compiled, override_outcome
+from statekit.flags.compiled import Decide, Outcome, Reason, override_outcome
 from statekit.flags.core import Flag, Kind
 from statekit.flags.explain import (
     Explanation,
     FlagChange,
-    FlagInvalid,
     FlagMismatch,
     FlagRevision,
     FlagUnknown,
 )
+from statekit.flags.shelf import Shelf
 from statekit.replica import AsyncReplica, Change, Entry, Replica, Written
 from statekit.replica.core import Absent
 from statekit.replica.protocol import dumped
@@ -49,14 +48,11 @@ class LocalFlags(Generic[R]):
     def __init__(self, replica: R, hooks: Hooks, clock: Clock | None = None) -> None:
         self._replica: R = replica
         self._hooks = hooks
-        self._clock = clock or _now
-        self._known: dict[str, Decide] = {}
-        self._rules = self._known
-        """What is answered from at once: all that is known, or nothing until `_ready` has asked the store."""
-        self._flags: dict[str, Flag] = {}
-        self._errors: dict[str, str] = {}
+        self._shelf = Shelf(self._lookup, clock or _now, hooks.emit)
+        self._rules = self._shelf.rules
+        """What is answered from at once: all that was read, or nothing until `_ready` has asked the store."""
         self._told: set[object] = set()
-        replica.derive(self._compile)
+        replica.derive(self._take)
         on_fork(self)
 
     # -- local answers -----------------------------------------------------------------------------------
@@ -107,7 +103,7 @@ class LocalFlags(Generic[R]):
     ) -> Explanation:
         """Why a flag answers what it answers: the rule, the bucket, the version; local."""
         outcome = self._decided(name, actor, default, attributes)
-        flag = self._flags.get(name)
+        flag = self._shelf.flag(name)
         salt = (flag.salt if flag else "") or name
         return Explanation(
             name=name,
@@ -120,7 +116,7 @@ class LocalFlags(Generic[R]):
             version=self._replica.version,
             stale=self._replica.stale,
             suggestion=self._similar(name) if outcome.reason is Reason.UNKNOWN else None,
-            error=self._errors.get(name),
+            error=self._shelf.errors.get(name),
         )
 
     @contextlib.contextmanager
@@ -144,17 +140,18 @@ class LocalFlags(Generic[R]):
     def names(self) -> tuple[str, ...]:
         """The names of all flags, sorted."""
         self._ready()
-        return tuple(sorted(self._flags))
+        return tuple(sorted(self._shelf.names()))
 
     def all(self) -> Mapping[str, Flag]:
         """All flags by name, as they are now."""
         self._ready()
-        return MappingProxyType(dict(self._flags))
+        told = ((name, self._shelf.flag(name)) for name in self._shelf.names())
+        return MappingProxyType({name: flag for name, flag in told if flag is not None})
 
     def get(self, name: str) -> Flag | None:
         """One flag's document, or None."""
         self._ready()
-        return self._flags.get(_named(name))
+        return self._shelf.flag(_named(name))
 
     @property
     def version(self) -> int:
@@ -194,7 +191,7 @@ class LocalFlags(Generic[R]):
     ) -> Op[Written]:
         """The operation behind `set`; hand its result to `took`."""
         return self._replica.writing(
-            name, checked(self._flags, name, flag), by=by, reason=reason, if_version=if_version
+            name, checked(self._shelf.flag, name, flag), by=by, reason=reason, if_version=if_version
         )
 
     def took(self, written: Written) -> None:
@@ -208,12 +205,13 @@ class LocalFlags(Generic[R]):
         raise NotImplementedError
 
     def _answer_at_once(self) -> None:
-        while self._rules is not self._known:  # again if a change came in between
-            self._rules = self._known
+        while self._rules is not self._shelf.rules:  # again if a change came in between
+            self._rules = self._shelf.rules
 
     def after_fork(self) -> None:
         """Answer nothing in a child before `_ready` has run there: a blocking one then asks the store itself."""
         self._rules = {}
+        self._shelf.after_fork()
 
     def _decided(self, name: str, actor: Any, default: Any, attributes: dict[str, Any]) -> Outcome:
         _named(name)
@@ -222,16 +220,16 @@ class LocalFlags(Generic[R]):
         if overridden is not None:
             return overridden
         self._ready()
-        decide = self._known.get(name)
+        decide = self._shelf.find(name)
         return decide(actor, attributes) if decide else self._unknown(name, default)
 
     def _lookup(self, name: str) -> Decide | None:
         overrides = _overrides.get()
         overridden = overrides.get((id(self), name)) if overrides else None
-        return self._known.get(name) if overridden is None else lambda _actor, _attributes: overridden
+        return self._shelf.find(name) if overridden is None else lambda _actor, _attributes: overridden
 
     def _unknown(self, name: str, default: Any) -> Outcome:
-        if name in self._errors:
+        if name in self._shelf.errors:
             return _unset(default, Reason.INVALID)
         if name not in self._told:
             self._tell(name, lambda: FlagUnknown(name, self._similar(name)))
@@ -259,32 +257,16 @@ class LocalFlags(Generic[R]):
             raise UnknownFlag(f"there is no flag {name!r:.80}: {cure}; nothing was written") from None
 
     def _similar(self, name: str) -> str | None:
-        among = itertools.islice(self._flags, COMPARED)
-        return next(iter(difflib.get_close_matches(name, list(among), 1)), None)
+        return next(iter(difflib.get_close_matches(name, self._shelf.names()[:COMPARED], 1)), None)
 
     def _tell(self, once: object, event: Callable[[], object]) -> None:
         if self._hooks and once not in self._told and len(self._told) < 10_000:  # names may come from outside
             self._told.add(once)
             self._hooks.emit(event())
 
-    def _compile(self, change: Change) -> None:
-        """Compile what changed, then swap; a document that makes no flag leaves the earlier one in force."""
-        rules, flags = dict(self._known), dict(self._flags)
-        for name in change.names:
-            document = change.snapshot.documents.get(name)
-            self._errors.pop(name, None)
-            if document is None:
-                rules.pop(name, None)
-                flags.pop(name, None)
-                continue
-            try:
-                flags[name] = Flag.of(json.loads(document.text))
-                rules[name] = compiled(name, flags[name], self._lookup, self._clock)
-            except (DocumentInvalid, ValueError) as error:
-                self._errors[name] = str(error)
-                self._hooks.emit(FlagInvalid(name, str(error)))
-        self._flags, self._known = flags, rules
-        self._rules = rules
+    def _take(self, change: Change) -> None:
+        self._shelf.take(change)
+        self._rules = self._shelf.rules
 
 
 def _now() -> int:
@@ -306,7 +288,7 @@ def _named(name: str) -> str:
     return name
 
 
-def checked(known: Mapping[str, Flag], name: str, flag: Flag) -> str:
+def checked(known: Callable[[str], Flag | None], name: str, flag: Flag) -> str:
     """The text of a flag to be stored; refuses what would never be on."""
     if not isinstance(flag, Flag):
         raise UsageError(f"{name!r}: {flag!r} is {type(flag).__name__}, not a Flag: give Flag(enabled=…)")
@@ -314,16 +296,17 @@ def checked(known: Mapping[str, Flag], name: str, flag: Flag) -> str:
     return dumped(flag.document())
 
 
-def _no_circle(known: Mapping[str, Flag], name: str, flag: Flag) -> None:
+def _no_circle(known: Callable[[str], Flag | None], name: str, flag: Flag) -> None:
     seen: set[str] = set()
     todo = list(flag.prerequisites)
     while todo:
         other = todo.pop()
         if other == name:
             raise UsageError(f"{name!r} would be its own prerequisite, by way of {sorted(seen | {other})}")
-        if other not in seen and other in known:
+        there = None if other in seen else known(other)
+        if there is not None:
             seen.add(other)
-            todo += known[other].prerequisites
+            todo += there.prerequisites
 
 
 def revision(entry: Entry) -> FlagRevision:

@@ -15,10 +15,10 @@ import tempfile
 from hashlib import blake2b
 from itertools import islice
 from pathlib import Path
-from types import MappingProxyType
 from typing import TypeAlias
 
 from statekit.errors import UsageError
+from statekit.replica.documents import Documents
 from statekit.replica.protocol import EMPTY, Document, Snapshot, dumped
 
 __all__ = ["Directory", "LastKnownGood", "default_directory", "snapshot_directory"]
@@ -66,7 +66,7 @@ class LastKnownGood:
                 raise ValueError("the digest does not match")  # noqa: TRY301 - one way out for all of it
             self._kept = (str(told["epoch"]), int(told["version"]))
             documents = {name: Document(version, text) for name, (version, text) in json.loads(body).items()}
-            return Snapshot(*self._kept, MappingProxyType(documents))
+            return Snapshot(*self._kept, Documents(documents))
         except FileNotFoundError:
             return EMPTY
         except (OSError, KeyError, TypeError, ValueError) as error:

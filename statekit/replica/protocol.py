@@ -12,10 +12,11 @@ Rule 4: an empty store is not an empty data set: the reader keeps what it has an
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Any
+
+from statekit.replica.documents import Documents
 
 __all__ = ["EMPTY", "Document", "Message", "Snapshot", "Step", "heard", "synced"]
 
@@ -34,7 +35,7 @@ class Snapshot:
 
     epoch: str
     version: int
-    documents: MappingProxyType[str, Document] = field(repr=False)
+    documents: Mapping[str, Document] = field(repr=False)
 
     def version_of(self, name: str) -> int:
         """The version `if_version` is compared with: 0 if there is no such document."""
@@ -46,7 +47,7 @@ class Snapshot:
         return bool(self.epoch)
 
 
-EMPTY = Snapshot("", 0, MappingProxyType({}))
+EMPTY = Snapshot("", 0, Documents())
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,13 +125,10 @@ def _caught_up(snapshot: Snapshot, messages: Sequence[Message | None]) -> Step:
 
 
 def _advanced(snapshot: Snapshot, messages: Iterable[Message], version: int) -> Snapshot:
-    documents = snapshot.documents.copy()  # ten times as fast as dict(…) of a proxy
-    for one in messages:
-        if one.text is None:
-            documents.pop(one.name, None)
-        else:
-            documents[one.name] = Document(one.version, one.text)
-    return Snapshot(snapshot.epoch, version, MappingProxyType(documents))
+    known = snapshot.documents
+    documents = known if isinstance(known, Documents) else Documents(known)
+    changes = {one.name: None if one.text is None else Document(one.version, one.text) for one in messages}
+    return Snapshot(snapshot.epoch, version, documents.succeeded(changes))
 
 
 def _replaced(snapshot: Snapshot, epoch: str, version: int, pairs: Sequence[bytes]) -> Step:
@@ -141,7 +139,7 @@ def _replaced(snapshot: Snapshot, epoch: str, version: int, pairs: Sequence[byte
     documents = {name.decode("utf-8", "surrogatepass"): document(text) for name, text in texts}
     names = documents.keys() | snapshot.documents.keys()
     changed = frozenset(name for name in names if documents.get(name) != snapshot.documents.get(name))
-    return Step(Snapshot(epoch, version, MappingProxyType(documents)), changed)
+    return Step(Snapshot(epoch, version, Documents(documents)), changed)
 
 
 def document(stored: bytes) -> Document:
