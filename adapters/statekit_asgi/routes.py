@@ -98,6 +98,10 @@ class Routes:
         return plan
 
     def _made(self, route: Any, endpoint: Any, method: str) -> Plan:
+        while not marks(endpoint).rules and hasattr(
+            endpoint, "func"
+        ):  # a partial, or Litestar's own wrapping
+            endpoint = endpoint.func
         said = marks(endpoint)
         if isinstance(endpoint, type):
             said = said | marks(getattr(endpoint, method.lower(), None))

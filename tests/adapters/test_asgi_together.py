@@ -1,6 +1,7 @@
 """One round trip for a whole request, in FastAPI, Starlette and bare ASGI."""
 
 import asyncio
+from functools import partial
 from typing import Annotated, Any
 
 import pytest
@@ -24,6 +25,7 @@ from statekit_asgi import (
 )
 from statekit_asgi.fastapi import SessionDep, TenantDep
 from statekit_asgi.fastapi import limit as depends_on
+from tests.adapters.conftest import AsgiSite
 
 ACME = {"X-Tenant": "acme"}
 ONE = {"ratelimit.hit", "sessions.load"}
@@ -182,6 +184,44 @@ async def test_starlette_endpoints_classes_and_mounts(around: Any) -> None:
     assert (await site.browser.get("http://elsewhere/v1/items/8")).status_code == 404
 
 
+async def test_an_endpoint_in_a_partial_is_found(around: Any) -> None:
+    @limit("1/hour")
+    async def view(_request: Request, text: str) -> Any:
+        return PlainTextResponse(text)
+
+    site = around(Starlette(routes=[Route("/", partial(view, text="in"))]), default_limits=["10/hour"])
+    answer, trips = await site.trips("GET", "/")
+    assert (answer.text, trips) == ("in", [("ratelimit.hit",)])
+    assert (await site.browser.get("/")).status_code == 429
+
+
+class Handler:
+    """What Litestar puts into the scope of a middleware: it has chosen the handler by then."""
+
+    def __init__(self, fn: Any) -> None:
+        self.fn = partial(fn)
+
+
+async def test_a_framework_that_has_chosen_the_handler_is_believed(around: Any) -> None:
+    @limit("1/hour", key=lambda scope: scope["path_params"]["name"])
+    def view() -> str:
+        return "in"
+
+    async def app(_scope: Any, _receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200})
+        await send({"type": "http.response.body", "body": (await asyncio.to_thread(view)).encode()})
+
+    handler = Handler(view)
+    site = around(app)
+
+    async def routed(scope: Any, receive: Any, send: Any) -> None:
+        path = {"route_handler": handler, "path_params": {"name": scope["path"]}}
+        await site.app({**scope, **path}, receive, send)
+
+    front = AsgiSite(routed, site.kit)
+    assert [(await front.browser.get(path)).status_code for path in ("/a", "/b", "/a")] == [200, 200, 429]
+
+
 async def test_an_address_that_is_remembered_is_still_told_apart_by_host(around: Any) -> None:
     @limit("1/hour", name="strict")
     async def strict(_request: Request) -> Any:
@@ -235,8 +275,6 @@ async def test_an_endpoint_hidden_from_the_middleware_is_decided_when_it_is_ente
 
 
 async def test_a_refusal_inside_an_app_that_answers_its_own_errors_is_still_a_429(async_kit: Any) -> None:
-    from tests.adapters.conftest import AsgiSite
-
     @limit("1/hour")
     async def view(_request: Request) -> Any:
         return PlainTextResponse("in")
