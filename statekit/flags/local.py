@@ -257,7 +257,7 @@ class LocalFlags(Generic[R]):
             raise UnknownFlag(f"there is no flag {name!r:.80}: {cure}; nothing was written") from None
 
     def _similar(self, name: str) -> str | None:
-        return next(iter(difflib.get_close_matches(name, self._shelf.names()[:COMPARED], 1)), None)
+        return next(iter(difflib.get_close_matches(name, self._shelf.names(COMPARED), 1)), None)
 
     def _tell(self, once: object, event: Callable[[], object]) -> None:
         if self._hooks and once not in self._told and len(self._told) < 10_000:  # names may come from outside

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Iterable
+from itertools import chain, islice
 from typing import Any
 
 from statekit.errors import DocumentInvalid
@@ -68,10 +69,10 @@ class Shelf:
         self.find(name)
         return self.flags.get(name)
 
-    def names(self) -> list[str]:
-        """The names of all flags."""
+    def names(self, most: int | None = None) -> set[str]:
+        """The names of all flags, or of some."""
         with self._lock:
-            return [*self.flags, *(self._unread.keys() - self.flags.keys())]
+            return {*islice(chain(self.flags, self._unread), most)}
 
     def after_fork(self) -> None:
         """Another thread of the parent may have held the lock."""

@@ -40,7 +40,7 @@ __all__ = [
 
 Overrides: TypeAlias = Mapping[str, Any]
 _TENANT, _DEFAULTS = "tenant:", "defaults"
-COMPARED = 256
+COMPARED = 64
 """Documents an unknown id is compared with; it may come from outside, as often as somebody likes."""
 
 
