@@ -25,6 +25,7 @@ PATIENCE = 120.0
 """Seconds a process of a fleet may take to get ready, or to finish a turn."""
 UNHURRIED = Budget(decision=10, operation=30, connect=30)
 """A busy machine is no outage: an answer that came late is measured as late, not replaced by a guess."""
+USUAL: dict[str, Any] = {"budget": UNHURRIED, "snapshot_dir": None}
 
 
 class Lab:
@@ -41,7 +42,7 @@ class Lab:
 
     def kit(self, namespace: str | None = None, **options: Any) -> StateKit:
         """A kit over the server, in a namespace of its own."""
-        kit = StateKit.connect(self.url, namespace or self.name(), **{"budget": UNHURRIED} | options)
+        kit = StateKit.connect(self.url, namespace or self.name(), **USUAL | options)
         self.later(kit.close)
         return kit
 
@@ -53,7 +54,7 @@ class Lab:
 
     def async_kit(self, namespace: str | None = None, **options: Any) -> AsyncStateKit:
         """Same as `kit`, for asyncio; use it on the lab's loop."""
-        kit = AsyncStateKit.connect(self.url, namespace or self.name(), **{"budget": UNHURRIED} | options)
+        kit = AsyncStateKit.connect(self.url, namespace or self.name(), **USUAL | options)
         self._async_stack.push_async_callback(kit.close)
         return kit
 

@@ -25,8 +25,6 @@ __all__ = ["Lane", "Pace", "paired"]
 
 SINGLY = 5e-6
 """Seconds a call must take to be timed one by one: the clock is read twice for 0.1 µs."""
-FEW = 10
-"""Calls a batch must have for its median and its slowest hundredth to mean something."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +64,6 @@ class Lane:
             self.rounds.append(taken / self.size / each)
             return
         self.rounds.append(sum(taken) / self.size / each)
-        if self.size < FEW:
-            return
         taken.sort()
         self.p50.append(median(taken) / each)
         self.p99.append(taken[min(len(taken) - 1, len(taken) * 99 // 100)] / each)
@@ -106,23 +102,20 @@ def _undisturbed(lane: Lane) -> None:
 def _calibrated(lab: Lab, contender: Contender, pace: Pace) -> Lane:
     """Find how many calls a batch needs, and whether they are worth timing one by one."""
     lane = Lane(contender, _whole(lab, contender))
-    while True:
-        start = perf_counter()
-        lane.go()
-        took = (
-            perf_counter() - start
-            if contender.before is None
-            else lane.rounds[-1] * lane.size * contender.calls
-        )
-        if took >= pace.batch / 2:
-            break
+    while _batch(lane) < pace.batch / 2:
         lane.size *= 2
-    a_call = took / lane.size
+    a_call = min(_batch(lane) for _ in range(3)) / lane.size  # what disturbs one of the three says nothing
     lane.size = max(1, round(pace.batch / a_call))
     if a_call >= SINGLY:
         lane.run = _single(lab, contender)
     lane.forget()
     return lane
+
+
+def _batch(lane: Lane) -> float:
+    """How long one batch takes."""
+    lane.go()
+    return lane.rounds[-1] * lane.size * lane.contender.calls
 
 
 # -- batches ---------------------------------------------------------------------------------------------

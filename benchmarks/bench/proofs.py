@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from time import monotonic
 from typing import TypeAlias
 
-__all__ = ["Span", "hammered", "most_in_a_window", "within"]
+__all__ = ["Span", "hammered", "most_in_a_window", "once", "within"]
 
 Span: TypeAlias = tuple[float, float]
 """When a call was made, and when it returned; seconds of one monotonic clock."""
@@ -45,12 +45,15 @@ def within(admitted: Sequence[Span], window: float, limit: int) -> str | None:
 
 def hammered(hit: Callable[[], bool], seconds: float) -> list[Span]:
     """Call for so long, without a pause; when each call was admitted."""
-    admitted, now = [], monotonic()
-    end = now + seconds
-    while now < end:
-        before = now
-        passed = hit()
-        now = monotonic()
-        if passed:
-            admitted.append((before, now))
+    admitted: list[Span] = []
+    end = monotonic() + seconds
+    while monotonic() < end:
+        admitted += once(hit)
     return admitted
+
+
+def once(hit: Callable[[], bool]) -> list[Span]:
+    """Call once; the span of the call if it was admitted."""
+    before = monotonic()
+    passed = hit()
+    return [(before, monotonic())] if passed else []

@@ -20,6 +20,8 @@ from benchmarks.bench.score import judged, spread
 __all__ = ["ran", "ran_apart"]
 
 ROOT = Path(__file__).parents[2]
+FEW = 10
+"""Calls a batch must have for its slowest hundredth to mean anything."""
 
 
 # -- here ------------------------------------------------------------------------------------------------
@@ -118,9 +120,10 @@ def _role(one: Contender | Figure) -> str:
 
 
 def _singles(lane: Lane | None) -> dict[str, Any]:
+    """How many calls a batch had; where they were timed one by one and are not too few, how the single calls lie."""
     if lane is None:
         return {}
-    if not lane.p50:
+    if not lane.p50 or lane.size < FEW:
         return {"batch": lane.size}
     return {"batch": lane.size, "p50": spread(lane.p50)["median"], "p99": spread(lane.p99)["median"]}
 

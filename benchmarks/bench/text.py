@@ -58,6 +58,14 @@ def lines(result: dict[str, Any]) -> Iterator[str]:
             yield f"    {one['name']:<44} {_value(one, part['unit'])}"
         for promise in part["promises"]:
             yield f"    {MARKS[promise['kept']]:>6}: {promised(promise, part['unit'])}"
+        yield from (f"     found: {finding}" for finding in _findings(part))
+
+
+def _findings(part: dict[str, Any]) -> list[str]:
+    """What the checks found wrong with contenders that were measured all the same."""
+    unmeasured = {one["name"] for one in part["series"] if "failed" in one}
+    wrong = [check for check in part["checks"] if not check["passed"] and check["who"] not in unmeasured]
+    return [f'{check["who"]} does not hold "{check["what"]}": {check["detail"]}' for check in wrong]
 
 
 def _value(one: dict[str, Any], unit: str) -> str:
@@ -109,7 +117,8 @@ def _table(part: dict[str, Any]) -> Iterator[str]:
     yield ""
     for promise in part["promises"]:
         yield f"- {MARKS[promise['kept']]}: {promised(promise, part['unit'])}"
-    yield from [""] if part["promises"] else []
+    yield from (f"- found: {finding}" for finding in _findings(part))
+    yield ""
 
 
 def _cells(one: dict[str, Any], unit: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import cycle, islice
 from typing import Any
@@ -10,6 +10,8 @@ from typing import Any
 from benchmarks.bench import AtMost, Comparison, Contender, Figure, Figures, Lab, case
 from benchmarks.suites.limiters import HOUR, Limits, Pyrate, Statekit
 from statekit import Flag, TenantSettings, together
+from statekit.replica.faces import Replica
+from statekit.tenants.core import registry_replica, tenant_document
 
 TOGETHER = 500
 """Hits that share a round trip while a log is filled."""
@@ -147,42 +149,37 @@ class Plan(TenantSettings):
 
 @case("growth/tenants", "Does reading one tenant take longer the more tenants there are?", seconds=240)
 def tenants(lab: Lab) -> Iterator[Comparison]:
-    contenders = []
+    asked, contenders = "with registry.scope('tenant-7'): registry.current().plan", []
     for size in (10, 10_000 if lab.quick else 100_000):
-        registry = lab.memory_kit().tenants(Plan)
-        for number in range(size):
-            registry.update(f"tenant-{number}", {"plan": "pro"}, by="bench", reason="fill")
-        names = {"registry": registry}
-        contenders.append(
-            Contender(
-                f"statekit, one of {size:,} tenants",
-                "with registry.scope('tenant-7'): registry.current().plan",
-                names,
-            )
-        )
-    yield Comparison(
-        "enter a tenant's scope, read one attribute, leave",
-        contenders,
-        promises=[AtMost(contenders[-1].name, 1.2, of=contenders[0].name)],
-    )
+        kit = lab.kit()
+        replica = Replica(kit.store, registry_replica("tenants"), None)  # many writes to a round trip
+        written(kit, [partial(replica.writing, tenant_document(f"tenant-{n}"), PRO) for n in range(size)])
+        registry = kit.tenants(Plan)
+        registry.load()
+        contenders.append(Contender(f"statekit, one of {size:,} tenants", asked, {"registry": registry}))
+    yield _flat("enter a tenant's scope, read one attribute, leave", contenders)
+
+
+PRO = '{"plan":"pro"}'
 
 
 @case("growth/flags", "Does asking one flag take longer the more flags there are?", seconds=240)
 def flags(lab: Lab) -> Iterator[Comparison]:
-    contenders = []
+    asked, contenders = "flags.enabled('flag-7', actor='user:7')", []
     for size in (10, 10_000 if lab.quick else 100_000):
-        kit = lab.memory_kit()
-        for number in range(size):
-            kit.flags.set(f"flag-{number}", Flag(rollout=25), by="bench", reason="fill")
-        contenders.append(
-            Contender(
-                f"statekit, one of {size:,} flags",
-                "flags.enabled('flag-7', actor='user:7')",
-                {"flags": kit.flags},
-            )
-        )
-    yield Comparison(
-        "one flag with a rollout, asked",
-        contenders,
-        promises=[AtMost(contenders[-1].name, 1.2, of=contenders[0].name)],
-    )
+        kit, flag = lab.kit(), Flag(rollout=25)
+        written(kit, [partial(kit.flags.setting, f"flag-{n}", flag) for n in range(size)])
+        kit.flags.load()
+        contenders.append(Contender(f"statekit, one of {size:,} flags", asked, {"flags": kit.flags}))
+    yield _flat("one flag with a rollout, asked", contenders)
+
+
+def written(kit: Any, writes: Sequence[Callable[[], Any]]) -> None:
+    """Make many writes, many to a round trip."""
+    for start in range(0, len(writes), TOGETHER):
+        kit.run(together(*(write() for write in writes[start : start + TOGETHER])))
+
+
+def _flat(label: str, contenders: list[Contender]) -> Comparison:
+    few, many = (one.name for one in contenders)
+    return Comparison(label, contenders, promises=[AtMost(many, 1.2, of=few)])

@@ -83,9 +83,9 @@ def decisions(lab: Lab) -> Iterator[Figures]:
             for name, kind in kinds.items()
         }
         rates: dict[str, list[float]] = {name: [] for name in kinds}
-        for _ in lab.turns(7, 2):
+        for _ in lab.turns(5, 2):
             for name, fleet in fleets.items():
-                rates[name].append(sum(fleet.turn(0.5 if lab.quick else 1.0)))
+                rates[name].append(sum(fleet.turn(0.5 if lab.quick else 0.8)))
         for fleet in fleets.values():
             fleet.close()
         yield Figures(

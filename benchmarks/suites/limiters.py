@@ -50,10 +50,10 @@ class Limits:
         self.storage = storage.storage_from_string("memory://" if memory else plus_redis(lab.url))
         self.limiter = getattr(strategies, f"{strategy}RateLimiter")(self.storage)
 
-    def item(self, count: int, seconds: int = 60) -> Any:
+    def item(self, count: int, seconds: int = 60, name: str = "") -> Any:
         from limits import RateLimitItemPerSecond
 
-        return RateLimitItemPerSecond(count, seconds, namespace=self.lab.name("limits"))
+        return RateLimitItemPerSecond(count, seconds, namespace=name or self.lab.name("limits"))
 
     def hit(self, count: int, seconds: int = 60, key: str = "k") -> Hit:
         item, hit = self.item(count, seconds), self.limiter.hit
@@ -73,25 +73,25 @@ class Throttled:
         self.lab, self.using = lab, using
         self.store = MemoryStore() if memory else RedisStore(server=lab.url)
 
-    def told(self, count: int, seconds: int = 60, key: str = "k") -> Callable[[], Any]:
+    def told(self, count: int, seconds: int = 60, key: str = "k", burst: int = 0) -> Callable[[], Any]:
         from throttled import Throttled as Limiter
         from throttled import per_duration
 
-        quota = per_duration(timedelta(seconds=seconds), count, burst=count)
+        quota = per_duration(timedelta(seconds=seconds), count, burst=burst or count)
         name = self.lab.name("throttled")
         limit = Limiter(using=self.using, quota=quota, store=self.store, key_prefix=name).limit
         return lambda: limit(key)
 
-    def hit(self, count: int, seconds: int = 60, key: str = "k") -> Hit:
-        told = self.told(count, seconds, key)
+    def hit(self, count: int, seconds: int = 60, key: str = "k", burst: int = 0) -> Hit:
+        told = self.told(count, seconds, key, burst)
         return lambda: not told().limited
 
 
 class Pyrate:
     """https://pyratelimiter.readthedocs.io: a bucket is one key; it says yes or no and nothing else."""
 
-    def __init__(self, lab: Lab, bucket: str = "redis") -> None:
-        self.lab, self.bucket = lab, bucket
+    def __init__(self, lab: Lab, bucket: str = "redis", *, name: str = "") -> None:
+        self.lab, self.bucket, self.name = lab, bucket, name
 
     def hit(self, count: int, seconds: int = 60, key: str = "k") -> Hit:
         from pyrate_limiter import Limiter, Rate
@@ -104,7 +104,7 @@ class Pyrate:
     def _bucket(self, rates: list[Any]) -> Any:
         from pyrate_limiter import GCRA, InMemoryBucket, RedisBucket, RedisStateStore, StateBucket
 
-        name = self.lab.name("pyrate")
+        name = self.name or self.lab.name("pyrate")
         if self.bucket == "memory":
             return InMemoryBucket(rates)
         if self.bucket == "gcra":

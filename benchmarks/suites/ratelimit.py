@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Generator, Iterator
+from time import monotonic
+from typing import Any
 
 from benchmarks.bench import AtMost, Check, Comparison, Contender, Faster, Figure, Figures, Lab, case
+from benchmarks.bench.proofs import most_in_a_window, once
 from benchmarks.suites.floors import evalsha
-from benchmarks.suites.limiters import HOUR, Limits, Pyrate, Statekit, Throttled, exact, never_more, no_more
+from benchmarks.suites.limiters import (
+    HOUR,
+    Hit,
+    Limits,
+    Pyrate,
+    Statekit,
+    Throttled,
+    exact,
+    never_more,
+    no_more,
+)
 
 MILLION = 1_000_000
 
@@ -82,9 +96,71 @@ def algorithms(lab: Lab) -> Iterator[Comparison]:
         checks=[
             *(exact(name, party.hit) for name, party in parties.items()),
             *(no_more(name, party.hit) for name, party in pyrates.items()),
+            small_bucket(lab),
         ],
         note="Each is checked for its own claim: a fresh key lets exactly its limit through.",
     )
+
+
+def small_bucket(lab: Lab) -> Check:
+    """A token bucket that holds fewer than it refills in a second: 400, and 1,000 a second."""
+
+    def wrong() -> str | None:
+        hit, start = Throttled(lab, "token_bucket").hit(1_000, 1, burst=400), monotonic()
+        passed = sum(hit() for _ in range(800))
+        allowed = 400 + 1_000 * (monotonic() - start)
+        return (
+            f"let {passed} of 800 through where {allowed:.0f} were allowed" if passed > allowed + 1 else None
+        )
+
+    return Check("throttled-py, token bucket", "holds 1,000 a second with a burst of 400", wrong, fatal=False)
+
+
+@case("ratelimit/clocks", "What if the clocks of two machines differ by 1.1 seconds?")
+def clocks(lab: Lab) -> Iterator[Figures]:
+    kinds = {"statekit": "statekit", "limits": "limits", "pyrate-limiter": "pyrate"}
+    seen = {name: skewed(lab, kind) for name, kind in kinds.items()}
+    yield Figures(
+        "admitted at the same instant, limit 50 a second, two processes whose clocks differ",
+        "admissions",
+        [*(Figure(name, count) for name, count in seen.items()), Figure("the limit", LIMIT, floor=True)],
+        promises=[AtMost("statekit", LIMIT)],
+        note="The second process believes that it is 1.1 s later. Limiters that use their own clock count it as new.",
+    )
+
+
+LIMIT = 50
+
+
+def skewed(lab: Lab, kind: str) -> int:
+    """The most admissions proven within a second, of two processes that one after the other try 100 times."""
+    with lab.fleet(2, elsewhere, kind, lab.url, lab.name()) as fleet:
+        spans = [span for turn in (0, 1) for tried in fleet.turn(turn) for span in tried]
+    return most_in_a_window(spans, 1.0)
+
+
+def elsewhere(index: int, kind: str, url: str, name: str) -> Generator[Any, int, None]:
+    """A process whose clock is 1.1 s ahead of that of the process before it; hits when it is its turn."""
+    wall, wall_ns = time.time, time.time_ns
+    time.time = lambda: wall() + 1.1 * index
+    time.time_ns = lambda: wall_ns() + 1_100_000_000 * index
+    with Lab(url) as lab:
+        hit = _named(lab, kind, name)
+        turn = yield
+        while True:
+            turn = yield [span for _ in range(100) for span in once(hit)] if turn == index else []
+
+
+def _named(lab: Lab, kind: str, name: str) -> Hit:
+    """The limiter both processes mean: one name, one key."""
+    if kind == "statekit":
+        told = lab.kit(name).rate_limiter("shared", f"{LIMIT}/second").hit
+        return lambda: told("k").allowed
+    if kind == "limits":
+        limits = Limits(lab)
+        item = limits.item(LIMIT, 1, name)
+        return lambda: limits.limiter.hit(item, "k")
+    return Pyrate(lab, name=name).hit(LIMIT, 1)
 
 
 @case("ratelimit/in-memory", "What does sharing cost? The same decision in this process's own memory")
@@ -160,17 +236,15 @@ def flood(lab: Lab) -> Iterator[Comparison | Figures]:
     )
 
 
-def settled(lab: Lab, mine: Statekit, call: Contender | object) -> None:
+def settled(lab: Lab, mine: Statekit, call: Callable[[], Any]) -> None:
     """Call until the kit has begun to refuse by itself: it first subscribes to what would end a refusal."""
-    from time import monotonic, sleep
-
     deadline = monotonic() + 5
     while monotonic() < deadline:
         with lab.round_trips(mine.kit) as trips:
-            call()  # type: ignore[operator]
+            call()
         if not trips:
             return
-        sleep(0.01)
+        time.sleep(0.01)
 
 
 @case("ratelimit/three-limits", "What do three limits with three keys, and their headers, add to a request?")
