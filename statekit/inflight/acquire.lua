@@ -18,36 +18,32 @@ if not now then
   local time = redis.call('TIME')
   now = tonumber(time[1]) * 1000000 + tonumber(time[2])
 end
-local function int(number) return string.format('%.0f', number) end
-
 -- A last fence this far ahead means that the clock was set back. Slots of the dead would then stay taken for as
 -- long as it was: no lease ends later than one from now; the living renew theirs well before.
-local last = -tonumber(redis.call('ZSCORE', key, '') or '0')
+local last = -tonumber(redis.call('ZSCORE', key, '') or 0)
 if last > now + lease then
-  redis.call('ZREMRANGEBYSCORE', key, '0', int(now))
-  for _, member in ipairs(redis.call('ZRANGEBYSCORE', key, int(now + lease + 1), '+inf')) do
-    redis.call('ZADD', key, int(now + lease), member)
+  redis.call('ZREMRANGEBYSCORE', key, 0, now)
+  for _, member in ipairs(redis.call('ZRANGEBYSCORE', key, now + lease + 1, '+inf')) do
+    redis.call('ZADD', key, now + lease, member)
   end
 end
 
--- Half-open: a lease that ends now has ended.
-local after = '(' .. int(now)
-local taken = redis.call('ZCOUNT', key, after, '+inf')
+-- A lease that ends now has ended. (Numbers reach the commands with 17 digits, moments have 16.)
+local taken = redis.call('ZCOUNT', key, now + 1, '+inf')
 if taken < limit then
   -- Comes first also because it only frees memory: a full store lets a script go on that has begun to write.
-  redis.call('ZREMRANGEBYSCORE', key, '0', int(now))
+  redis.call('ZREMRANGEBYSCORE', key, 0, now)
   -- Fences grow, also while the clock stands still.
   local fence = math.max(now, last + 1)
-  redis.call('ZADD', key, int(-fence), '', int(now + lease), int(fence) .. ' ' .. token)
-  -- The key outlives its longest lease by one of ours, so that the last fence is known to the next.
-  local longest = redis.call('ZREVRANGEBYSCORE', key, '+inf', '0', 'WITHSCORES', 'LIMIT', 0, 1)[2]
-  redis.call('PEXPIRE', key, int(math.ceil((tonumber(longest) - now + lease) / 1000)))
+  redis.call('ZADD', key, -fence, '', now + lease, string.format('%.0f %s', fence, token))
+  -- The key outlives its longest lease, so that the last fence is known to the next; others may have longer ones.
+  redis.call('PEXPIRE', key, math.max(redis.call('PTTL', key), math.ceil(lease / 500)))
   return {'held', fence, taken + 1}
 end
 
 if limit == 0 then return {'full', taken, -1} end
 -- As many leases have to end as bring the count below the limit: more than one if the limit was lowered.
-local ends = redis.call('ZRANGEBYSCORE', key, after, '+inf', 'WITHSCORES', 'LIMIT', taken - limit, 1)[2]
+local ends = redis.call('ZRANGEBYSCORE', key, now + 1, '+inf', 'WITHSCORES', 'LIMIT', taken - limit, 1)[2]
 -- The key is there and has a lifetime, for there are slots in it. It is not worth an error if there is no room.
-if announce > 0 then redis.pcall('ZADD', key, int(-(now + announce)), '?') end
+if announce > 0 then redis.pcall('ZADD', key, -(now + announce), '?') end
 return {'full', taken, tonumber(ends) - now}

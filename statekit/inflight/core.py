@@ -1,8 +1,8 @@
 """In flight: how many at once, over all processes, as leases with fences.
 
 Footprint
-    ``sk1:<ns>:flight:{<name>:<key>}``  zset, one member a slot, scored by the end of its lease; TTL: the longest
-    lease in it plus one more, set by every grant and renewal. Channel ``sk1:<ns>:flight:{<name>}:freed``.
+    ``sk1:<ns>:flight:{<name>:<key>}``  zset, one member a slot, scored by the end of its lease; TTL: twice the
+    longest lease, from every grant and renewal on. Channel ``sk1:<ns>:flight:{<name>}:freed``.
     Scripts: ``inflight.acquire``, ``inflight.renew``, ``inflight.release``, ``inflight.view``.
 
 Guarantee
@@ -28,10 +28,10 @@ Store down
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from statekit.errors import InFlightUnknown, StoreError, StoreRejected, TooManyInFlight, UsageError
 from statekit.store.durations import Duration, micros
@@ -87,21 +87,19 @@ class Rule:
     limit: int
     lease: Duration = 30
     on_outage: str = OnOutage.ALLOW
+    lease_us: int = field(init=False)
+    """The lease in microseconds."""
 
     def __post_init__(self) -> None:
         if isinstance(self.limit, bool) or not isinstance(self.limit, int):
             raise UsageError(f"limit={self.limit!r} is not a whole number: say how many at once, such as 10")
         if not 0 <= self.limit <= LARGEST:
             raise UsageError(f"limit={self.limit} is out of range: give 0 (refuse all) to {LARGEST:,}")
-        if micros(self.lease, "lease") < SHORTEST_LEASE_US:
+        object.__setattr__(self, "lease_us", micros(self.lease, "lease"))
+        if self.lease_us < SHORTEST_LEASE_US:
             raise UsageError(f"lease={self.lease!r} is too short to renew in time: give 0.5 seconds or more")
         if self.on_outage not in tuple(OnOutage):
             raise UsageError(f"on_outage={self.on_outage!r}: give 'allow' or 'deny'")
-
-    @property
-    def lease_us(self) -> int:
-        """The lease in microseconds."""
-        return micros(self.lease, "lease")
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +117,7 @@ class Grant:
     """Why the store could not be asked: this is the answer declared as ``on_outage``."""
 
 
-@dataclass(frozen=True, slots=True)
-class Slot:
+class Slot(NamedTuple):
     """What is needed to renew a slot, or to give it back."""
 
     key: str

@@ -13,22 +13,20 @@ if not now then
   local time = redis.call('TIME')
   now = tonumber(time[1]) * 1000000 + tonumber(time[2])
 end
-local function int(number) return string.format('%.0f', number) end
 
 -- What has run out is gone, whoever asks. This comes first also because it only frees memory: a full store lets a
 -- script go on that has begun to write, and a renewal needs no memory.
-redis.call('ZREMRANGEBYSCORE', key, '0', int(now))
+redis.call('ZREMRANGEBYSCORE', key, 0, now)
 
 local reply, renewed = {}, false
 for i = 3, #members do
   local held = redis.call('ZSCORE', key, members[i])
-  if held then redis.call('ZADD', key, int(now + lease), members[i]) end
+  if held then redis.call('ZADD', key, now + lease, members[i]) end
   renewed = renewed or held
   reply[#reply + 1] = held and 1 or 0
 end
+-- As in acquire.lua.
 if renewed then
-  -- As long as in acquire.lua.
-  local longest = redis.call('ZREVRANGEBYSCORE', key, '+inf', '0', 'WITHSCORES', 'LIMIT', 0, 1)[2]
-  redis.call('PEXPIRE', key, int(math.ceil((tonumber(longest) - now + lease) / 1000)))
+  redis.call('PEXPIRE', key, math.max(redis.call('PTTL', key), math.ceil(lease / 500)))
 end
 return reply

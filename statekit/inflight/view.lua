@@ -11,8 +11,8 @@ if not now then
   local time = redis.call('TIME')
   now = tonumber(time[1]) * 1000000 + tonumber(time[2])
 end
--- Half-open: a lease that ends now has ended.
-local after = string.format('(%.0f', now)
+-- A lease that ends now has ended.
+local after = now + 1
 
 local reply = {redis.call('ZCOUNT', key, after, '+inf')}
 if rows then
