@@ -17,17 +17,16 @@ POLICY_VIOLATION = 1008
 async def answer(scope: Scope, send: Send, problem: Problem, *, accepted: bool = False) -> None:
     """Send a problem as the whole answer.
 
-    A websocket that is `accepted` is closed (1013: try again later). One that is not gets the answer if the server
-    can send one (the extension ``websocket.http.response``), else it is refused, which is a bare 403.
+    A websocket that is `accepted` is closed. One that is not gets the answer if the server can send one (the
+    extension ``websocket.http.response``), else it is refused, which is a bare 403.
     """
+    later = TRY_AGAIN_LATER if problem.retry_after is not None else POLICY_VIOLATION
     if scope["type"] == "http":
         await respond(scope, send, problem.status, problem.body, _fields(problem))
-    elif accepted:
-        await send({"type": "websocket.close", "code": TRY_AGAIN_LATER, "reason": problem.title})
-    elif "websocket.http.response" in (scope.get("extensions") or {}):
+    elif not accepted and "websocket.http.response" in (scope.get("extensions") or {}):
         await respond(scope, send, problem.status, problem.body, _fields(problem), "websocket.http.response")
     else:
-        await send({"type": "websocket.close", "code": POLICY_VIOLATION, "reason": problem.title})
+        await send({"type": "websocket.close", "code": later, "reason": problem.title})
 
 
 async def respond(

@@ -29,7 +29,7 @@ class Lifespan:
 
         async def ending(message: Message) -> None:
             self._answered = True
-            if message["type"].startswith("lifespan.shutdown"):
+            if message["type"] != "lifespan.startup.complete":
                 await self._close()
             await send(message)
 

@@ -92,7 +92,8 @@ class StatekitMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         kind = scope["type"]
         if kind == "http" or kind == "websocket":  # noqa: PLR1714 - asked for each request
-            probe = self._probes.get(scope["path"])
+            path, above = scope["path"], scope.get("root_path")
+            probe = self._probes.get(path.removeprefix(above) if above else path)
             if probe is not None and scope.get("method") in ("GET", "HEAD"):
                 await probe(scope, send)
             else:

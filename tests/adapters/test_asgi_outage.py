@@ -236,6 +236,19 @@ async def test_a_process_being_drained_says_so(around: Any) -> None:
     assert "drained" in answer.json()["title"]
 
 
+async def test_probes_are_found_under_a_root_path(async_kit: Any) -> None:
+    middleware = StatekitMiddleware(Starlette(routes=routes()), kit=async_kit)
+    statuses = []
+
+    async def send(message: Any) -> None:
+        statuses.append(message.get("status"))
+
+    for path, root in (("/api/healthz", "/api"), ("/healthz", ""), ("/healthz", "/api")):
+        scope = {"type": "http", "method": "GET", "path": path, "root_path": root, "headers": []}
+        await middleware(scope, None, send)  # type: ignore[arg-type]
+    assert statuses[::2] == [200] * 3
+
+
 # -- lifespan ------------------------------------------------------------------------------------------------
 
 
@@ -310,6 +323,7 @@ async def test_an_app_that_fails_to_start_is_not_spoken_for(async_kit: Any) -> N
     with pytest.raises(ZeroDivisionError):
         await server.run()
     assert server.sent == ["lifespan.startup.failed"]
+    assert await async_kit.ping() >= 0
 
 
 async def test_a_store_that_is_down_keeps_no_app_from_starting(async_kit: Any) -> None:

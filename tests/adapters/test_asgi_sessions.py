@@ -2,17 +2,21 @@
 
 import asyncio
 import logging
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
+from fastapi import FastAPI, WebSocket
 from starlette.applications import Starlette
 from starlette.background import BackgroundTask
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, StreamingResponse
 from starlette.routing import Route, WebSocketRoute
 
-from statekit import AsyncStateKit, CookiePolicy, NonPrimitiveValue
+from statekit import AsyncStateKit, CookiePolicy, Decision, NonPrimitiveValue
+from statekit.testing import recorded, store_down
 from statekit_asgi import AsgiSession, StatekitMiddleware, limit, load_session
+from statekit_asgi.fastapi import SessionDep
+from statekit_asgi.fastapi import limit as depends_on
 from statekit_asgi.session import CookieJar
 from tests.adapters.conftest import AsgiSite
 
@@ -359,7 +363,7 @@ async def test_a_limit_refuses_a_websocket_before_it_opens(sockets: Any) -> None
     refused = Socket(sockets.app, "/chat")
     assert (await refused.until(1))[0] == {
         "type": "websocket.close",
-        "code": 1008,
+        "code": 1013,
         "reason": "Request quota exceeded",
     }
     denied = Socket(sockets.app, "/chat", extensions={"websocket.http.response": {}})
@@ -370,6 +374,50 @@ async def test_a_limit_refuses_a_websocket_before_it_opens(sockets: Any) -> None
     assert b"retry-after" in fields
     assert b"ratelimit" in fields
     assert b"violated-policies" in body["body"]
+
+
+async def test_a_websocket_whose_session_cannot_be_loaded_is_refused(sockets: Any) -> None:
+    await sockets.browser.post("/put?x=1")
+    cookie = sockets.browser.cookies["session"]
+    with store_down(sockets.kit):
+        socket = Socket(sockets.app, "/chat", cookie)
+        assert (await socket.until(1))[0]["type"] == "websocket.close"
+        denied = Socket(sockets.app, "/chat", cookie, extensions={"websocket.http.response": {}})
+        assert (await denied.until(2))[0]["status"] == 503
+
+
+async def test_a_websocket_whose_session_cannot_be_saved_is_told_to_come_back(sockets: Any) -> None:
+    await sockets.browser.post("/put?x=1")
+    socket = Socket(sockets.app, "/chat", sockets.browser.cookies["session"])
+    await socket.until(1)
+    with store_down(sockets.kit):
+        socket.say("hello")
+        assert (await socket.until(2))[1] == {
+            "type": "websocket.close",
+            "code": 1013,
+            "reason": "Service Unavailable",
+        }
+
+
+async def test_fastapis_websockets_have_dependencies_too(around: Any) -> None:
+    app = FastAPI()
+
+    @app.websocket("/chat/{room}")
+    async def chat(
+        websocket: WebSocket, room: str, session: SessionDep, _: Annotated[Decision, depends_on("2/hour")]
+    ) -> None:
+        session["room"] = room
+        await websocket.accept()
+        await websocket.send_text(room)
+        await websocket.close()
+
+    site = around(app)
+    with recorded(site.kit) as trips:
+        sent = await Socket(site.app, "/chat/blue").until(3)
+    assert [trip.commands for trip in trips] == [("ratelimit.hit",), ("sessions.create",)]
+    assert [message["type"] for message in sent] == ["websocket.accept", "websocket.send", "websocket.close"]
+    await Socket(site.app, "/chat/blue").until(3)
+    assert (await Socket(site.app, "/chat/blue").until(1))[0]["type"] == "websocket.close"
 
 
 async def test_one_event_loop_after_another_may_serve_with_one_kit(valkey_url: str, namespace: str) -> None:
