@@ -7,8 +7,9 @@ coalescing and errors are the same as everywhere. A slot that moves (MOVED) or i
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -193,6 +194,7 @@ class AsyncClusterTransport(_Cluster):
         super().__init__(client, where, owned=owned)
         self._over = over
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._asking: asyncio.Task[None] | None = None
 
     async def exchange(self, calls: Round, budget: float) -> list[Reply]:
         await self._ready(budget)
@@ -208,23 +210,37 @@ class AsyncClusterTransport(_Cluster):
         raise StoreUnavailable(f"the cluster is being rearranged: a slot moved {HOPS} times during one call")
 
     async def _ready(self, budget: float) -> None:
-        """Learn the map of slots; on another event loop, begin anew."""
+        """Have the map of slots; on another event loop, begin anew."""
         loop = asyncio.get_running_loop()
-        if loop is self._loop:
-            return
+        if loop is not self._loop:
+            with translated():
+                await asyncio.wait_for(self._once(loop, self._learn), budget)
+
+    def _once(
+        self, loop: asyncio.AbstractEventLoop, ask: Callable[[], Coroutine[Any, Any, None]]
+    ) -> Awaitable[None]:
+        """Ask the cluster for its map; all who want it at the same time share one answer."""
+        if self._asking is None or self._asking.done() or self._asking.get_loop() is not loop:
+            self._asking = loop.create_task(ask())
+        return asyncio.shield(self._asking)
+
+    async def _learn(self) -> None:
         self._nodes = {}
         if self._owned:
             self._made = None
-        with translated():
-            await asyncio.wait_for(self._client.initialize(), budget)
-        self._loop = loop
+        await self._client.initialize()
+        self._loop = asyncio.get_running_loop()
 
     async def _deliver(self, route: Route, parcels: list[Parcel], budget: float) -> None:
         try:
+            nodes = [self._node(parcel.node) for parcel in parcels]
             answers = [
-                self._node(parcel.node).exchange(parcel.round(route.calls), budget) for parcel in parcels
+                node.exchange(parcel.round(route.calls), budget)
+                for node, parcel in zip(nodes, parcels, strict=True)
             ]
-            for parcel, replies in zip(parcels, await asyncio.gather(*answers), strict=True):
+            # a round that concerns one node, as most do, needs no gathering
+            arrived = await asyncio.gather(*answers) if len(answers) > 1 else [await answers[0]]
+            for parcel, replies in zip(parcels, arrived, strict=True):
                 route.take(parcel, replies)
         except StoreUnavailable:
             await self._refresh()
@@ -239,11 +255,9 @@ class AsyncClusterTransport(_Cluster):
         return self._nodes[name]  # type: ignore[no-any-return]
 
     async def _refresh(self) -> None:
-        try:
-            with translated():
-                await self._client.nodes_manager.initialize()
-        except StoreUnavailable:
-            return
+        loop = asyncio.get_running_loop()
+        with contextlib.suppress(StoreUnavailable), translated():
+            await self._once(loop, self._client.nodes_manager.initialize)
 
     def subscriber(self) -> Any:
         with translated():

@@ -7,8 +7,9 @@ somebody waiting past his budget gets no new rounds, and the next of at most fou
 the caller brought, whose pool and protocol are not ours to bend, a pipeline has a connection to itself until
 its replies are in; up to four are under way at a time.
 
-Waiting    A round may wait for its budget in line, and for its budget again once it has been sent. If the loop was
-           held up by other code meanwhile, the clock starts anew, once: that is not the store's fault.
+Waiting    The budget of a round is how long the store may be silent: the clock starts anew when the round is sent,
+           and `EXTRA` times more at most if it ran out in line while others were answered, or while other code
+           held up the loop, for neither is the store's fault. A silent store costs one budget.
 Fairness   First come, first sent. No more than `WINDOW` calls are on their way to the server, and a round above
            `SLICE` calls goes in slices that stand in line again, so a round waits for the calls on their way and
            one slice of every caller before it, however much those callers want.
@@ -41,7 +42,7 @@ WINDOW: Final = 512
 """Calls on their way on one connection at most; the server has answered them within milliseconds."""
 SLICE: Final = 256
 """Calls of one round that are sent at a time."""
-EAGER: Final = 16
+EAGER: Final = 32
 """Calls that a wire is given without waiting for the end of the tick, so that the server works while we do."""
 LATE: Final = 0.02
 """Seconds by which a look at the deadlines may be late before the loop counts as having been held up."""
@@ -120,6 +121,8 @@ class _Lane:
         self._line: deque[Asked] = deque()
         self._gathered = 0
         self._scheduled = False
+        self._heard = 0.0
+        """When the store last answered anything."""
         self._alarm: asyncio.TimerHandle | None = None
         self._chores: set[asyncio.Task[None]] = set()
 
@@ -169,33 +172,27 @@ class _Lane:
     def _look(self) -> None:
         """Let those fail whose time is up, then sleep until the next one's is."""
         assert self._alarm is not None
-        now, due = self._loop.time(), self._alarm.when()
+        now = self._loop.time()
+        late = now - self._alarm.when() > LATE
         self._alarm = None
-        if now - due > LATE:
-            self._excuse(now)
-        for asked in self._line:
-            if asked.deadline <= now:
-                asked.expire()
         while self._line and self._line[0].future.done():
             self._line.popleft()
-        deadlines = [asked.deadline for asked in self._line if not asked.future.done()]
-        deadlines += self._overdue(now)
-        if deadlines:
-            self._wake_at(max(min(deadlines), now + LOOK))
-
-    def _excuse(self, now: float) -> None:
-        """Start the clocks again, once: the loop was held up, so replies may have come and nobody looked."""
-        for asked in (*self._line, *self._sent()):
-            if not asked.excused:
-                asked.deadline = now + asked.budget
-                asked.excused = True
+        deadlines = [
+            asked.judged(now, excused=late or self._heard > asked.deadline - asked.budget)
+            for asked in self._line
+            if not asked.future.done()
+        ]
+        deadlines += self._overdue(now, late=late)
+        to_come = [deadline for deadline in deadlines if deadline > now]
+        if to_come:
+            self._wake_at(max(min(to_come), now + LOOK))
 
     def _sent(self) -> list[Asked]:
         """Who waits for replies."""
         raise NotImplementedError
 
-    def _overdue(self, now: float) -> list[float]:
-        """Let those fail whose replies are late; return the other deadlines."""
+    def _overdue(self, now: float, *, late: bool) -> list[float]:
+        """Let those fail whose replies are overdue; return the deadlines. `late`: we may not have looked."""
         raise NotImplementedError
 
     # -- the end -----------------------------------------------------------------------------------------
@@ -279,30 +276,31 @@ class _WireLane(_Lane):
             self._wires.remove(wire)
             if not self._loop.is_closed():
                 self._chore(wire.connection.disconnect(nowait=True))
+        else:
+            self._heard = self._loop.time()
         if self._line:
             self._send()
 
     def _sent(self) -> list[Asked]:
         return [asked for wire in self._wires for asked in wire.flying]
 
-    def _overdue(self, now: float) -> list[float]:
+    def _overdue(self, now: float, *, late: bool) -> list[float]:
         deadlines: list[float] = []
         for wire in tuple(self._wires):
-            deadlines += self._overdue_on(wire, now)
+            deadlines += self._overdue_on(wire, now, late=late)
         if self._opening is not None and all(asked.future.done() for asked in self._line):
             self._opening.cancel()  # nobody waits for it any more
         return deadlines
 
-    def _overdue_on(self, wire: Wire, now: float) -> list[float]:
+    def _overdue_on(self, wire: Wire, now: float, *, late: bool) -> list[float]:
         if wire.delivering:  # it has heard from the server just now
-            return [now]
-        late = [asked for asked in wire.flying if asked.deadline <= now]
-        for asked in late:
+            return [now + LOOK]
+        deadlines = [asked.judged(now, excused=late) for asked in wire.flying]
+        if deadlines and min(deadlines) <= now:
             wire.silent = True
-            asked.expire()
-        if late and all(asked.future.done() for asked in wire.flying):
-            wire.end(StoreUnavailable("the store did not answer"))
-        return [asked.deadline for asked in wire.flying if asked.deadline > now]
+            if all(asked.future.done() for asked in wire.flying):
+                wire.end(StoreUnavailable("the store did not answer"))
+        return deadlines
 
     def abort(self) -> None:
         super().abort()
@@ -349,8 +347,10 @@ class _LoanLane(_Lane):
             await connection.send_packed_command(b"".join([asked.message for asked in batch]))
             for asked in batch:
                 replies = [await aread(connection) for _ in range(asked.count)]
+                self._heard = self._loop.time()
                 if not asked.future.done():
                     asked.future.set_result(replies)
+            batch.clear()  # nothing is overdue any more
         except BaseException:
             await connection.disconnect(nowait=True)
             raise
@@ -360,16 +360,13 @@ class _LoanLane(_Lane):
     def _sent(self) -> list[Asked]:
         return [asked for batch in self._loans.values() for asked in batch if not asked.future.done()]
 
-    def _overdue(self, now: float) -> list[float]:
+    def _overdue(self, now: float, *, late: bool) -> list[float]:
         deadlines: list[float] = []
         for loan, batch in self._loans.items():
-            for asked in batch:
-                if asked.deadline <= now:
-                    asked.expire()
-            waiting = [asked.deadline for asked in batch if not asked.future.done()]
-            if batch and not waiting:  # so the connection has to go too: the peer may be gone for good
-                loan.cancel()
-            deadlines += waiting
+            theirs = [asked.judged(now, excused=late) for asked in batch]
+            if theirs and max(theirs) <= now:
+                loan.cancel()  # the connection has to go with the last of them: the peer may be gone for good
+            deadlines += theirs
         return deadlines
 
     def abort(self) -> None:

@@ -6,6 +6,7 @@ the breaker, the repeat of a script the server has forgotten, the one retry of r
 
 from __future__ import annotations
 
+import asyncio
 import os
 import random
 import socket
@@ -216,10 +217,21 @@ class AsyncStore(_Governed):
 
     def run(self, op: Op[T], budget: float | None = None) -> Coroutine[Any, Any, T]:
         """Same as `Store.run`, for asyncio."""
-        return adrive(self.transport, self.governed(op), budget or self.budget.operation)
+        driven = adrive(self.transport, self.governed(op), budget or self.budget.operation)
+        return driven if self.breaker.opened_until is None else _after_others(driven)
 
     async def close(self) -> None:
         """Same as `Store.close`, for asyncio."""
         await self.pulse.close()
         await self.push.close()
         await self.transport.close()
+
+
+async def _after_others(driven: Coroutine[Any, Any, T]) -> T:
+    """Let the loop turn first: an answer without the store waits for nothing, and a caller may ask in a loop."""
+    try:
+        await asyncio.sleep(0)
+    except BaseException:
+        driven.close()
+        raise
+    return await driven

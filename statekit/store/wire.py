@@ -22,6 +22,8 @@ __all__ = ["Asked", "Refused", "Wire"]
 Refused: TypeAlias = Callable[[Any, str], StoreError]
 """Given a connection and the text of an error reply: what takes its place (see `Replies`)."""
 
+EXTRA: Final = 3
+"""Times a clock starts anew when the store is not to blame."""
 DELIVERED: Final = 64
 """Replies handed over in one tick of the loop at most: who gets one goes on to work in the next tick."""
 
@@ -29,7 +31,7 @@ DELIVERED: Final = 64
 class Asked:
     """A caller's round on its way: the message, how many replies it gets, the future they will arrive in."""
 
-    __slots__ = ("budget", "count", "deadline", "excused", "future", "message")
+    __slots__ = ("budget", "count", "deadline", "extra", "future", "message")
 
     def __init__(
         self, message: bytes, count: int, future: asyncio.Future[list[Reply]], budget: float, deadline: float
@@ -39,8 +41,7 @@ class Asked:
         self.future = future
         self.budget = budget
         self.deadline = deadline
-        self.excused = False
-        """Whether its clock was started again because the loop was held up."""
+        self.extra = EXTRA
 
     def fail(self, error: Exception) -> None:
         """Hand over an error of one's own: raised in many places, one object would collect all tracebacks."""
@@ -50,8 +51,15 @@ class Asked:
         own.__cause__ = error.__cause__ or error
         self.future.set_exception(own)
 
-    def expire(self) -> None:
-        self.fail(StoreTimeout(f"the store did not answer in time: nothing after {self.budget:g} s"))
+    def judged(self, now: float, *, excused: bool) -> float:
+        """Fail if the time is up, unless the store is excused; return the deadline there is now."""
+        if self.deadline <= now:
+            if not (excused and self.extra):
+                self.fail(StoreTimeout(f"the store did not answer in time: nothing after {self.budget:g} s"))
+                return self.deadline
+            self.extra -= 1
+            self.deadline = now + self.budget
+        return self.deadline
 
 
 class Wire(asyncio.Protocol):

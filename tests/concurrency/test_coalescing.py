@@ -65,9 +65,7 @@ async def test_5000_callers_of_all_primitives_share_a_handful_of_connections(
         outcomes = await asyncio.gather(*everybody(kit))
         watching.cancel()
         assert all(outcomes)
-        peeks = await asyncio.gather(
-            *(kit.rate_limiter("all", "9999/hour").peek(f"k{n}") for n in range(10))
-        )
+        peeks = await asyncio.gather(*(kit.rate_limiter("all", "9999/hour").peek(f"k{n}") for n in range(10)))
         assert [decision.remaining for decision in peeks] == [9999 - CALLERS // 20] * 10
     assert max(counts) <= CONNECTIONS + 1  # one more receives messages
     watcher.close()
@@ -208,7 +206,6 @@ async def test_over_a_cluster_each_node_has_a_line_of_its_own(cluster: list[Serv
         mine, _ = await kit.store.run(together(command("GET", key), command("EXISTS", other)))
         return bool(mine == b"012")
 
-    await kit.ping()
     before = [len(watcher.client_list()) for watcher in watchers]
     tasks = [asyncio.create_task(caller(number)) for number in range(1500)]
     doomed = [asyncio.create_task(caller(number)) for number in range(1500, 2000)]
@@ -217,6 +214,6 @@ async def test_over_a_cluster_each_node_has_a_line_of_its_own(cluster: list[Serv
         task.cancel()
     assert all(await asyncio.gather(*tasks))
     for watcher, count in zip(watchers, before, strict=True):
-        assert len(watcher.client_list()) <= count + CONNECTIONS
+        assert len(watcher.client_list()) <= count + CONNECTIONS + 1  # one more knows the map of slots
         watcher.close()
     await kit.close()
