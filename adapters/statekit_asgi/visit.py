@@ -39,19 +39,8 @@ class Visit:
     """One request, or one websocket: its session, the decisions about it, its tenant."""
 
     __slots__ = (
-        *(
-            "_admission",
-            "decisions",
-            "late",
-            "method",
-            "plan",
-            "scope",
-            "seen",
-            "session",
-            "tenant",
-            "tenants",
-        ),
-        "trouble",
+        *("_admission", "_params", "decisions", "late", "method", "plan", "scope", "session", "tenant"),
+        *("tenants", "trouble"),
     )
 
     def __init__(
@@ -60,8 +49,7 @@ class Visit:
         self._admission = admission
         found = admission.routes.find(scope)
         self.scope = scope
-        self.seen: Scope = {**scope, "path_params": found.params} if found.params else scope
-        """The scope as functions of the app shall see it before the app has run."""
+        self._params = found.params
         self.method: str = scope.get("method", "GET")
         self.plan: Plan = found.plan
         self.session = session
@@ -72,6 +60,11 @@ class Visit:
         """What was decided only when the endpoint asked for it."""
         self.trouble: Refusal | None = None
         """The refusal that was raised inside the app, for a framework that makes a 500 of it."""
+
+    @property
+    def seen(self) -> Scope:
+        """The scope as functions of the app shall see it before the app has run: with the parameters of its path."""
+        return {**self.scope, "path_params": self._params} if self._params else self.scope
 
     @property
     def decision(self) -> Decision | None:

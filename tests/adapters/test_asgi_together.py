@@ -380,9 +380,10 @@ async def test_counting_users_costs_a_round_trip_of_its_own(around: Any) -> None
         request.session.sign_in("user:7")
         return PlainTextResponse("")
 
-    site = around(Starlette(routes=[Route("/", view), Route("/login", login, methods=["POST"])]))
+    routes = [Route("/", view), Route("/of/{page}", view), Route("/login", login, methods=["POST"])]
+    site = around(Starlette(routes=routes))
     await site.browser.post("/login")
-    _, trips = await site.trips("GET", "/")
+    _, trips = await site.trips("GET", "/of/7")
     assert trips == [("sessions.load",), ("ratelimit.hit",)]
     elsewhere = site.new_browser("203.0.113.9", cookies=site.browser.cookies)
     assert [(await elsewhere.get("/")).status_code for _ in range(2)] == [200, 429]
