@@ -279,3 +279,56 @@ async def test_closing_waits_for_what_is_under_way(peer: Peer) -> None:
     await kit.close()
     with pytest.raises(StoreUnavailable, match="closed"):
         await late
+
+
+async def test_a_line_that_moves_is_no_slow_store(peer: Peer, kit: AsyncStateKit) -> None:
+    """Who waits in line waits longer than his budget, as long as others are answered meanwhile."""
+    peer.answer = lambda _number, _message: b""
+    ahead = [asyncio.create_task(kit.store.run(command("ECHO", "x"), budget=60)) for _ in range(2 * WINDOW)]
+    await asyncio.sleep(0)
+    start = time.monotonic()
+    behind = asyncio.create_task(kit.store.run(command("ECHO", "y"), budget=1.0))
+    while not peer.writers:  # noqa: ASYNC110 - the peer has no better way to say it
+        await asyncio.sleep(0.001)
+    for _ in range(15):
+        await asyncio.sleep(0.1)
+        peer.writers[0].write(b":0\r\n")
+    assert time.monotonic() - start > 1.4
+    assert not behind.done()
+    peer.writers[0].write(b":0\r\n" * (2 * WINDOW - 15) + b":7\r\n")
+    await asyncio.gather(*ahead)
+    assert await behind == 7
+
+
+async def test_a_line_before_a_silent_store_costs_one_budget(peer: Peer, kit: AsyncStateKit) -> None:
+    peer.answer = lambda _number, _message: b""
+    ahead = [asyncio.create_task(kit.store.run(command("ECHO", "x"), budget=60)) for _ in range(WINDOW)]
+    await asyncio.sleep(0)
+    with pytest.raises(StoreTimeout):
+        await kit.store.run(command("ECHO", "y"), budget=0.05)
+    assert not any(task.done() for task in ahead)
+    for task in ahead:
+        task.cancel()
+    await asyncio.gather(*ahead, return_exceptions=True)
+
+
+async def test_answers_without_the_store_let_the_loop_turn(tmp_path: Path) -> None:
+    """A caller that asks in a loop while the breaker is open must not keep the event loop to itself."""
+    kit = AsyncStateKit.connect(f"unix://{tmp_path}/nobody.sock")
+    limiter = kit.rate_limiter("x", "5/minute")
+    while not kit.store.breaker.open:
+        assert (await limiter.hit("k")).degraded
+    turns = 0
+
+    async def other() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    turning = asyncio.create_task(other())
+    for _ in range(100):
+        assert (await limiter.hit("k")).degraded
+    assert turns >= 90
+    turning.cancel()
+    await kit.close()
