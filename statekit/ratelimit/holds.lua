@@ -7,22 +7,23 @@
 -- its deadline, so until then and one window longer its units count as used: nothing may pass meanwhile that
 -- would be too much if they were spent at the last moment.
 
--- The holds in a text that still count for the longest window, the first to end first; and whether one was moved.
+-- The holds in a text that still count for the longest window, the first to end first; whether one was moved;
+-- whether some do not count any more.
 local function holds_of(text, longest)
-  local holds, moved = {}, false
+  local holds, moved, lapsed = {}, false, false
   for id, units, made, deadline in string.gmatch(text, '|(%x+) (%d+) (%d+) (%d+)') do
     local hold = { id = id, units = tonumber(units), made = tonumber(made), deadline = tonumber(deadline) }
     -- The clock was set back for good: the hold lasts as long as it would have.
     if hold.made - now > longest then
       hold.deadline, hold.made, moved = hold.deadline - hold.made + now, now, true
     end
-    if hold.deadline + longest > now then holds[#holds + 1] = hold end
+    if hold.deadline + longest > now then holds[#holds + 1] = hold else lapsed = true end
   end
   table.sort(holds, function(a, b)
     if a.deadline == b.deadline then return a.id < b.id end
     return a.deadline < b.deadline
   end)
-  return holds, moved
+  return holds, moved, lapsed
 end
 
 local function text_of(holds)

@@ -72,11 +72,13 @@ local function capacity(log, n)
   return max(n, 1, min(floor((class - 6 - log.start) / 8), log.most))
 end
 
+local function version(log) return char(log.holds[1] and 2 or 1) end
+
 -- The header as it shall be. A hint that this call knows nothing about is blanked: its counts are relative
 -- to the newest entry, so it would be wrong from now on.
 local function header(log)
   local parts = {
-    char(log.holds[1] and 2 or 1, log.bits, log.shift, log.m), u32(log.capacity), u32(log.head),
+    version(log), char(log.bits, log.shift, log.m), u32(log.capacity), u32(log.head),
     u32(log.n), u64(log.newest), u32(log.total % 2 ^ log.bits),
   }
   for i = 1, log.m do
@@ -103,13 +105,20 @@ local function rebuild(log, body)
   call('SET', log.key, header(log) .. body .. pad .. rest, 'PX', life_of(log, log.window, log.life))
 end
 
--- Write the holds where they stand, or the whole anew if they take more room.
+-- Write the holds where they stand, or the whole anew if they take more room. The hints stay as the last hit left
+-- them: written at another moment they would not be true any more after a clock was set back to that hit.
 local function keep(log)
   local text, at = setting_aside().written(log.holds), log.start + 8 * log.capacity
   log.room = log.room or call('STRLEN', log.key) - at
-  if log.capacity == 0 or #text > log.room then return rebuild(log, words(log, log.n)) end
+  if log.capacity == 0 or #text > log.room then
+    local edges = log.edges
+    log.edges = {}
+    rebuild(log, words(log, log.n))
+    log.edges = edges
+    return
+  end
   if text ~= '' then call('SETRANGE', log.key, at, text .. string.rep(' ', log.room - #text)) end
-  call('SETRANGE', log.key, 0, header(log))
+  call('SETRANGE', log.key, 0, version(log))
   call('PEXPIRE', log.key, life_of(log, log.window, log.life))
 end
 
@@ -134,8 +143,13 @@ local function recode(log, spec, back)
   log.bits, log.shift, log.hints = bits, shift, nil
   -- Counted backwards from the newest, which from now on has 0 units before and with it.
   log.newest, log.total = body[1] and newest or 0, 0
-  for p, tick in ipairs(body) do body[p] = word(log, tick, -min(since[p], 2 ^ bits - 1)) end
-  rebuild(log, table.concat(body))
+  local kept, most = {}, 2 ^ bits - 1
+  for p, tick in ipairs(body) do
+    local before = min(since[p], most)
+    -- Each entry holds a unit at least: search relies on it.
+    if before > min(since[p + 1] or 0, most) then kept[#kept + 1] = word(log, tick, -before) end
+  end
+  rebuild(log, table.concat(kept))
 end
 
 -- Read the header, and bring the stored log and this moment together where they contradict each other.
@@ -146,16 +160,16 @@ local function load(key, spec)
     wanted = min(#spec.limits, 8), window = spec.longest.window, life = spec.longest.window * 1.25,
     holds = {}, room = 0 }
   if h == '' then return log end
-  local version
-  version, log.bits, log.shift, log.m = byte(h, 1, 4)
+  local layout
+  layout, log.bits, log.shift, log.m = byte(h, 1, 4)
   log.capacity, log.head, log.n = at32(h, 5), at32(h, 9), at32(h, 13)
   log.newest, log.total = at64(h, 17), at32(h, 25)
   log.start, log.hints, log.room = FIXED + EDGE * log.m, h, nil
   local moved
-  if version == 2 then
+  if layout == 2 then
     local text = call('GETRANGE', key, log.start + 8 * log.capacity, -1)
     log.room = #text
-    log.holds, moved = setting_aside().read(text, log.window)
+    log.holds, moved, log.lapsed = setting_aside().read(text, log.window)
   end
   -- A clock that is behind the newest entry by no more than the window is taken to stand at that entry.
   local tick = 2 ^ log.shift
@@ -245,6 +259,7 @@ local function append(log, units)
   log.head, log.n = (log.head + 1) % log.capacity, kept + 1
   call('SETRANGE', log.key, slot, new)
   call('SETRANGE', log.key, 0, header(log))
+  if log.lapsed then return keep(log) end
   call('PEXPIRE', log.key, life_of(log, log.window, log.life))
 end
 

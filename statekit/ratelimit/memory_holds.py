@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from statekit.ratelimit.memory_base import Opened, Span, State
 
-__all__ = ["Hold", "laden", "outliving", "settled"]
+__all__ = ["Hold", "laden", "living", "outliving"]
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Hold:
     """Units set aside until a deadline, and for one window longer."""
 
@@ -20,16 +20,17 @@ class Hold:
     deadline: int
 
 
-def settled(holds: list[Hold], now: int, longest: int) -> bool:
-    """Bring stored holds and the clock together, in place; returns whether the clock was set back for good."""
-    moved = False
-    for hold in holds:
-        if hold.made - now > longest:
-            hold.deadline, hold.made, moved = hold.deadline - hold.made + now, now, True
-    holds[:] = sorted(
-        (hold for hold in holds if hold.deadline + longest > now), key=lambda hold: (hold.deadline, hold.id)
-    )
-    return moved
+def living(stored: Sequence[Hold], now: int, longest: int) -> tuple[list[Hold], bool]:
+    """The holds that still count, the first to end first; and whether the clock was set back for good."""
+    holds, moved = [], False
+    for hold in stored:
+        back = hold.made - now
+        if back > longest:
+            holds.append(Hold(hold.id, hold.units, now, hold.deadline - back))
+            moved = True
+        elif hold.deadline + longest > now:
+            holds.append(hold)
+    return sorted(holds, key=lambda hold: (hold.deadline, hold.id)), moved
 
 
 def outliving(holds: Sequence[Hold], longest: int, now: int, life: int) -> int:

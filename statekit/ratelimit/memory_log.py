@@ -9,7 +9,7 @@ from bisect import bisect_left, bisect_right
 from dataclasses import dataclass, field
 
 from statekit.ratelimit.memory_base import Moment, Spec, ceil_div
-from statekit.ratelimit.memory_holds import Hold, outliving, settled
+from statekit.ratelimit.memory_holds import Hold, living, outliving
 
 __all__ = ["OpenLog"]
 
@@ -44,7 +44,10 @@ class Log:
         while 1 << self.bits <= self.total - self.gone and self.bits < 32 and 1 << (63 - self.bits) >= span:
             self.bits += 1
         most = (1 << self.bits) - 1
-        self.gone, *self.totals = [-min(self.total - one, most) for one in (self.gone, *self.totals)]
+        self.gone, *totals = [-min(self.total - one, most) for one in (self.gone, *self.totals)]
+        pairs = zip(self.ticks, [self.gone, *totals], totals, strict=False)
+        kept = [(tick, total) for tick, before, total in pairs if total > before]
+        self.ticks, self.totals = [tick for tick, _ in kept], [total for _, total in kept]
 
     def forget(self, first: int) -> None:
         """Hold the oldest to be dead; drop them once they are half of what is kept."""
@@ -82,15 +85,12 @@ class OpenLog:
     def __init__(self, moment: Moment, key: str, spec: Spec) -> None:
         self.moment, self.key, self.spec = moment, key, spec
         self.log: Log = moment.data.get(key) or Log(spec.bits, spec.shift)
-        if settled(self.log.holds, moment.now, spec.longest):
+        self.holds, moved = living(self.log.holds, moment.now, spec.longest)
+        if moved:
             self.keep()
         self.tick = self._settle()
         windows = [ceil_div(span.window, 1 << self.log.shift) for span in spec.spans]
         self.states = [LogState(self, window) for window in windows]
-
-    @property
-    def holds(self) -> list[Hold]:
-        return self.log.holds
 
     def _settle(self) -> int:
         """Bring the stored log and the clock together; returns the tick of this moment."""
@@ -123,6 +123,7 @@ class OpenLog:
 
     def keep(self) -> None:
         log, now = self.log, self.moment.now
+        log.holds = list(self.holds)
         ahead = max(0, (log.ticks[-1] << log.shift) - now) if log.ticks else 0
         life = outliving(log.holds, self.spec.longest, now, self.spec.longest + min(ahead, self.spec.longest))
         self.moment.data.put(self.key, log, self.moment.lifetime(life))

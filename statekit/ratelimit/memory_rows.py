@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from statekit.ratelimit.memory_base import Moment, Span, Spec, ceil_div
-from statekit.ratelimit.memory_holds import Hold, outliving, settled
+from statekit.ratelimit.memory_holds import Hold, living, outliving
 
 __all__ = ["OpenRows"]
 
@@ -125,8 +125,8 @@ class OpenRows:
     def __init__(self, moment: Moment, key: str, spec: Spec) -> None:
         self.moment, self.key, self.open = moment, key, OPEN[spec.algorithm]
         table: Table = moment.data.get(key) or Table()
-        rows, self.holds, self.longest = table.rows, table.holds, spec.longest
-        moved = settled(self.holds, moment.now, spec.longest)
+        rows, self.longest = table.rows, spec.longest
+        self.holds, moved = living(table.holds, moment.now, spec.longest)
         paired = len(rows) == len(spec.spans)
         self.states = [
             self._resumed(rows, rows[i] if paired else None, span) for i, span in enumerate(spec.spans)
@@ -153,5 +153,5 @@ class OpenRows:
     def keep(self) -> None:
         longest = max(state.wait(0) for state in self.states)
         life = outliving(self.holds, self.longest, self.moment.now, longest)
-        table = Table([state.row() for state in self.states], self.holds)
+        table = Table([state.row() for state in self.states], list(self.holds))
         self.moment.data.put(self.key, table, self.moment.lifetime(life))
