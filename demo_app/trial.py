@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import benchmarks
-from benchmarks.figures import WINDOW, Span, figures
-from benchmarks.sightings import Sighting, load
+import benchmarks.fleet
+from benchmarks.fleet.figures import WINDOW, Span, figures
+from benchmarks.fleet.sightings import Sighting, load
 from demo_app.children import ChildFailed, Children
 from demo_app.pods import Fleet, Plan, until
 from demo_app.settings import State
@@ -23,7 +23,7 @@ __all__ = ["FULL", "QUICK", "Course", "Outcome", "Told", "trial"]
 
 Told: TypeAlias = Callable[[str, float], None]
 """Called with what is being done, and how far the variant is, from 0 to 1."""
-SCENARIO = Path(benchmarks.__file__).with_name("load.py")
+SCENARIO = Path(benchmarks.fleet.__file__).with_name("load.py")
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Any
 
-from benchmarks.figures import PAID, THIRD_PARTY, WINDOW, percentile, writes
-from benchmarks.sightings import Sighting
+from benchmarks.fleet.figures import PAID, THIRD_PARTY, WINDOW, percentile, writes
+from benchmarks.fleet.sightings import Sighting
 from demo_app.report.svg import BOTTOM, HEIGHT, TOP, Panel, ticks
 from demo_app.trial import Outcome
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.figures import Span, figures, percentile, worst_window, writes
-from benchmarks.sightings import Sighting, load, save
+from benchmarks.fleet.figures import Span, figures, percentile, worst_window, writes
+from benchmarks.fleet.sightings import Sighting, load, save
 from demo_app.report import write as write_report
 from demo_app.report.promises import broken
 from demo_app.settings import State

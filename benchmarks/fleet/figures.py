@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from benchmarks.sightings import Sighting
+from benchmarks.fleet.sightings import Sighting
 
 __all__ = ["Span", "Write", "converged", "figures", "percentile", "worst_window", "writes"]
 

@@ -2,7 +2,7 @@
 
 Point it at your own pods, as many as you like; requests are spread over them round-robin:
 
-    locust -f benchmarks/load.py --headless --run-time 60s --host http://10.0.0.1:8000,http://10.0.0.2:8000
+    locust -f benchmarks/fleet/load.py --headless --run-time 60s --host http://10.0.0.1:8000,http://10.0.0.2:8000
 
 At the end it prints what was lost; ``--sightings FILE`` keeps every request it made, for the report.
 """
@@ -24,9 +24,9 @@ from geventhttpclient import HTTPClient
 from locust import FastHttpUser, between, constant, events, task
 from locust.env import Environment
 
-from benchmarks.balancer import Balancer
-from benchmarks.figures import figures
-from benchmarks.sightings import Sighting, save
+from benchmarks.fleet.balancer import Balancer
+from benchmarks.fleet.figures import figures
+from benchmarks.fleet.sightings import Sighting, save
 
 HAMMERED_KEY = "key-under-fire"
 HAMMER_CALLS = 1400

@@ -1,0 +1,1 @@
+"""A fleet under load, seen from outside: the visitors, the balancer in front, and what their records prove."""
