@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Annotated, Any
 
-from fastapi import FastAPI
+from fastapi import FastAPI, WebSocket
 from fastapi.responses import StreamingResponse
 
 from statekit import AsyncStateKit, Decision
@@ -66,3 +66,19 @@ async def stream(session: SessionDep) -> Any:
             await asyncio.sleep(0)
 
     return StreamingResponse(lines())
+
+
+@app.websocket("/chat")
+async def chat(
+    websocket: WebSocket, session: SessionDep, _: Annotated[Decision, limit("2/hour", name="chat")]
+) -> None:
+    await websocket.accept()
+    session["said"] = await websocket.receive_text()
+    await session.save()
+    await websocket.send_text(f"{session.get('n')} {session['said']}")
+    await websocket.close()
+
+
+@app.get("/said")
+async def said(session: SessionDep) -> Any:
+    return {"said": session.get("said")}
