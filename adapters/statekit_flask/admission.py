@@ -19,9 +19,9 @@ from statekit import Decision, StateKit
 from statekit.errors import StoreError
 from statekit.web import Rule, admitting, announced, builder, deciding, marks
 from statekit_flask.problems import refusal
-from statekit_flask.rules import blueprint_marks, hits, views
+from statekit_flask.rules import Fixed, blueprint_marks, hits, views
 from statekit_flask.session import FlaskSession
-from statekit_flask.visit import Visit, visit
+from statekit_flask.visit import Visit, current_request, visit
 
 __all__ = ["Admission"]
 
@@ -37,6 +37,7 @@ class Admission:
         self._defaults = defaults
         self._headers = headers
         self._build = builder(kit)
+        self._fixed: Fixed = {}
         self._idle: dict[str, int] = {}
         self._plans: dict[tuple[str, str], tuple[Rule, ...]] = {}
 
@@ -48,12 +49,12 @@ class Admission:
 
     def enforce(self, rules: Sequence[Rule]) -> None:
         """Decide those of the rules that apply and are not decided yet; raises `TooManyRequests`."""
-        current = visit()
-        due = [rule for rule in rules if rule not in current.decided and rule.applies(request.method)]
+        current, method = visit(), current_request().method
+        due = [rule for rule in rules if rule not in current.decided and rule.applies(method)]
         if not due or not self._app.config.get("STATEKIT_LIMITS", True):
             return
         current.decided.update(due)
-        asked = [hit for rule in due for hit in hits(rule, self._build)]
+        asked = [hit for rule in due for hit in hits(rule, self._build, self._fixed)]
         if asked:
             self.conclude(self._ask(asked, current.session))
 
@@ -67,7 +68,7 @@ class Admission:
         """Note whether the endpoint used its session."""
         served = current.decision  # without limits a session does not travel, and a refusal teaches nothing
         if served is not None and served.allowed and current.session is not None and current.session.arrived:
-            endpoint = request.endpoint or ""
+            endpoint = current_request().endpoint or ""
             self._idle[endpoint] = 0 if current.session.used else self._idle.get(endpoint, 0) + 1
 
     def announce(self, response: Response) -> Response:
@@ -78,12 +79,15 @@ class Admission:
 
     def _plan(self) -> tuple[Rule, ...]:
         """The rules of an endpoint, looked up once; an address that leads nowhere has the app's."""
-        if request.endpoint is None:
+        request = current_request()
+        endpoint = request.endpoint
+        if endpoint is None:
             return self._defaults
-        where = request.endpoint, request.method
-        if where not in self._plans:
-            self._plans[where] = tuple(rule for rule in self._rules() if not rule.late)
-        return self._plans[where]
+        where = endpoint, request.method
+        plan = self._plans.get(where)
+        if plan is None:
+            plan = self._plans[where] = tuple(rule for rule in self._rules() if not rule.late)
+        return plan
 
     def _rules(self) -> Iterator[Rule]:
         if request.endpoint == "static":
@@ -97,12 +101,16 @@ class Admission:
     def _ask(self, hits: list[Any], session: FlaskSession | None) -> Decision:
         asking = deciding(self._kit, hits)
         budget = self._kit.store.budget.decision
-        if session is None or not session.awaited or self._idle.get(request.endpoint or "", 0) >= FORGET:
+        if session is None or not session.awaited or self._left_alone() >= FORGET:
             return self._kit.run(asking, budget)
         decision, loaded = self._kit.run(admitting(asking, attempted(session.opening())), budget)
         if loaded is not None:
             session.adopt(loaded)
         return decision
+
+    def _left_alone(self) -> int:
+        """How many requests in a row did not use the session they came with."""
+        return self._idle.get(current_request().endpoint or "", 0)
 
 
 def attempted(op: Any) -> Any:

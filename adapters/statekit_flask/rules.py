@@ -13,21 +13,31 @@ from statekit.web import Marks, Rule, caller_name, label, marks
 from statekit.web import mark as mark_view
 from statekit_flask.callers import Caller
 
-__all__ = ["Cost", "LimitSpec", "blueprint_marks", "hits", "mark", "named", "views"]
+__all__ = ["Cost", "Fixed", "LimitSpec", "blueprint_marks", "hits", "mark", "named", "views"]
 
 LimitSpec: TypeAlias = str | Limit | RateLimiter | Callable[[], "str | Limit | Sequence[str | Limit]"]
 Cost: TypeAlias = int | Callable[[], int]
+
+Fixed: TypeAlias = dict[Rule, tuple[RateLimiter, ...]]
 
 LIMITED = "__statekit_limited__"
 """On a function that was wrapped: it is not limited itself, what was made of it is."""
 BLUEPRINTS = "statekit_blueprints"
 
 
-def hits(rule: Rule, build: Callable[..., RateLimiter]) -> list[tuple[RateLimiter, str, int]]:
-    """Say what the current request asks of which limiter."""
+def hits(
+    rule: Rule, build: Callable[..., RateLimiter], fixed: Fixed
+) -> Iterator[tuple[RateLimiter, str, int]]:
+    """Say what the current request asks of which limiter; `fixed` keeps the limiters of rules that never change."""
     key, price = rule.key(), rule.cost() if callable(rule.cost) else rule.cost
-    said = [spec() if callable(spec) else spec for spec in rule.specs]
-    return [(limiter, key, price) for limiter in rule.limiters(said, build)]
+    limiters = fixed.get(rule)
+    if limiters is None:
+        said = [spec() if callable(spec) else spec for spec in rule.specs]
+        limiters = tuple(rule.limiters(said, build))
+        if not any(map(callable, rule.specs)):
+            fixed[rule] = limiters
+    for limiter in limiters:
+        yield limiter, key, price
 
 
 def mark(target: Any, said: Marks) -> None:

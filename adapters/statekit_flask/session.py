@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Any
+from weakref import ref
 
 from flask import Flask, Request, Response, has_request_context, request
 from flask.sessions import SessionInterface, SessionMixin
@@ -26,6 +27,9 @@ __all__ = ["FlaskSession", "StatekitSessionInterface", "current_session"]
 
 FLASKS_NAME = "session"
 """The name a Flask app's cookie has unless the app says otherwise."""
+SETTINGS = tuple(
+    f"SESSION_COOKIE_{name}" for name in ("NAME", "PATH", "SECURE", "SAMESITE", "PARTITIONED", "DOMAIN")
+)
 
 
 class FlaskSession(RequestSession, SessionMixin):
@@ -110,12 +114,18 @@ class StatekitSessionInterface(SessionInterface):
         self._sessions = sessions
         self._learn = learn
         self._sign_in_key = sign_in_key
+        self._adjusted: tuple[tuple[Any, ...], CookiePolicy] = (), sessions.cookie
 
     def open_session(self, app: Flask, request: Request) -> FlaskSession:
         """Hand out a session that has not been read yet."""
+        here = ref(request)  # weakly: it holds the session, and circles wait for the garbage collector
 
         def carried() -> str | None:
-            return self.policy(app).pick(request.cookies, **_seen(request))
+            request = here()
+            if request is None or "HTTP_COOKIE" not in request.environ:
+                return None
+            policy = self.policy(app)
+            return policy.pick(request.cookies, **_seen(request, policy))
 
         session = visit().session = FlaskSession(self._sessions, carried, self._sign_in_key)
         return session
@@ -140,16 +150,12 @@ class StatekitSessionInterface(SessionInterface):
         Read: ``SESSION_COOKIE_NAME``, ``_PATH``, ``_SECURE`` (True), ``_SAMESITE``, ``_PARTITIONED``. The cookie is
         HttpOnly always. Raises `UsageError` for ``SESSION_COOKIE_DOMAIN``.
         """
-        config = app.config
-        return _adjusted(
-            self._sessions.cookie,
-            config["SESSION_COOKIE_NAME"],
-            config["SESSION_COOKIE_PATH"],
-            config["SESSION_COOKIE_SECURE"],
-            config["SESSION_COOKIE_SAMESITE"],
-            bool(config.get("SESSION_COOKIE_PARTITIONED")),
-            config["SESSION_COOKIE_DOMAIN"],
-        )
+        said: tuple[Any, ...] = tuple(map(app.config.get, SETTINGS))
+        known, policy = self._adjusted
+        if said != known:
+            policy = _adjusted(self._sessions.cookie, *said)
+            self._adjusted = said, policy
+        return policy
 
     def _send_cookie(
         self, app: Flask, session: FlaskSession, outcome: SaveOutcome, response: Response
@@ -157,10 +163,11 @@ class StatekitSessionInterface(SessionInterface):
         kept = outcome is SaveOutcome.SAVED and session.persistence_changed
         if outcome.sends_cookie or kept:
             policy = self._aged(app, session)
-            response.headers.add("Set-Cookie", policy.header(session.opened.id, **_seen(request)))
+            response.headers.add("Set-Cookie", policy.header(session.opened.id, **_seen(request, policy)))
             response.headers["Cache-Control"] = "no-store"  # a cache that kept it would give the session away
         elif outcome.drops_cookie:
-            response.headers.add("Set-Cookie", self.policy(app).removal(**_seen(request)))
+            policy = self.policy(app)
+            response.headers.add("Set-Cookie", policy.removal(**_seen(request, policy)))
 
     def _aged(self, app: Flask, session: FlaskSession) -> CookiePolicy:
         """A permanent session's cookie outlives the browser, but never the session."""
@@ -173,14 +180,13 @@ class StatekitSessionInterface(SessionInterface):
         return replace(policy, max_age=max(1, int(longest.total_seconds())))
 
 
-@lru_cache(maxsize=64)
 def _adjusted(
     policy: CookiePolicy,
     name: str,
     path: str | None,
     secure: bool,
     same_site: Any,
-    partitioned: bool,
+    partitioned: bool | None,
     domain: str | None,
 ) -> CookiePolicy:
     if domain:
@@ -195,13 +201,14 @@ def _adjusted(
         path=path or policy.path,
         secure=secure or policy.secure,
         same_site=same_site.title() if same_site else policy.same_site,
-        partitioned=partitioned or policy.partitioned,
+        partitioned=bool(partitioned) or policy.partitioned,
     )
 
 
-def _seen(request: Request) -> dict[str, Any]:
-    """What a cookie's rules need to know about a request."""
-    return {"secure_request": request.is_secure, "host": request.host}
+def _seen(request: Request, policy: CookiePolicy) -> dict[str, Any]:
+    """What a cookie's rules need to know about a request; its host only where that matters."""
+    secure = request.is_secure
+    return {"secure_request": secure, "host": request.host if policy.secure is None and not secure else ""}
 
 
 def current_session() -> FlaskSession | None:

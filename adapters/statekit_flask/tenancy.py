@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 from flask import Flask, appcontext_pushed, g, request
 
 from statekit.errors import UsageError
-from statekit_flask.visit import Visit, current_visit, visit
+from statekit_flask.visit import Visit, current_request, current_visit, visit
 
 __all__ = ["Resolver", "Tenancy", "resolver"]
 
@@ -55,7 +55,7 @@ class Tenancy:
 
     def _close(self, _error: BaseException | None = None) -> None:
         current = visit()
-        if current.scope is not None and current.home is g._get_current_object():  # noqa: SLF001
+        if current.scope is not None and current.is_at_home():
             scope, current.scope = current.scope, None
             scope.__exit__(None, None, None)
 
@@ -74,7 +74,7 @@ def resolver(spec: Resolver | str) -> Resolver:
 
 
 def _of_header(name: str) -> str | None:
-    return request.headers.get(name) or None
+    return current_request().headers.get(name) or None
 
 
 def _of_view(name: str) -> str | None:

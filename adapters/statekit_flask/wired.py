@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from flask import Flask, current_app, request
+from flask import Flask, current_app
 from flask.typing import ResponseReturnValue
 
 from statekit import Sessions, StateKit
@@ -18,6 +18,7 @@ from statekit_flask.health import PROBES, add_health
 from statekit_flask.problems import answer
 from statekit_flask.session import StatekitSessionInterface
 from statekit_flask.tenancy import Resolver, Tenancy
+from statekit_flask.visit import current_request
 
 __all__ = ["Options", "Wired"]
 
@@ -65,8 +66,9 @@ class Wired:
             self._tenancy.attach(app)
 
     def _begin(self) -> ResponseReturnValue | None:
-        if request.endpoint in PROBES:  # answered here: what the app does before its views is not for probes
-            return current_app.ensure_sync(current_app.view_functions[request.endpoint])()  # type: ignore[no-any-return]
+        endpoint = current_request().endpoint
+        if endpoint in PROBES:  # answered here: what the app does before its views is not for probes
+            return current_app.ensure_sync(current_app.view_functions[endpoint])()  # type: ignore[no-any-return]
         if self._tenancy is not None:
             self._tenancy.open()
         self.admission.admit()
