@@ -9,6 +9,7 @@ from typing import Any
 
 import fakeredis
 import pytest
+import redis.asyncio
 
 from statekit import AsyncStateKit
 from statekit.errors import StoreTimeout, StoreUnavailable
@@ -164,3 +165,27 @@ async def test_a_fake_server_is_served_too() -> None:
     replies = await asyncio.gather(*(kit.store.run(command("ECHO", n)) for n in range(100)))
     assert replies == [b"%d" % n for n in range(100)]
     await kit.close()
+
+
+async def test_a_pool_brought_along_gets_back_what_it_lent(namespace: str) -> None:
+    """Callers time out and give up while the server hangs; no connection is kept, none passes on a late reply."""
+    with Server(binary("valkey")) as server:
+        client = redis.asyncio.Redis(unix_socket_path=str(server.socket), max_connections=4)
+        kit = AsyncStateKit(client, namespace, budget=PATIENT)
+        assert await kit.store.run(command("ECHO", "warm")) == b"warm"
+        server.freeze()
+        quick = [asyncio.create_task(kit.store.run(command("ECHO", n), budget=0.1)) for n in range(1500)]
+        given_up = [asyncio.create_task(kit.store.run(command("ECHO", n), budget=0.1)) for n in range(1500)]
+        await asyncio.sleep(0.01)
+        for task in given_up:
+            task.cancel()
+        done = await asyncio.gather(*quick, return_exceptions=True)
+        assert all(isinstance(error, StoreUnavailable) for error in done)
+        server.thaw()
+        kit.store.breaker.succeeded()
+        words = [f"after-{number}" for number in range(2000)]
+        replies = await asyncio.gather(*(kit.store.run(command("ECHO", word)) for word in words))
+        assert replies == [word.encode() for word in words]
+        await kit.close()
+        assert not client.connection_pool._in_use_connections
+        await client.aclose()
