@@ -40,6 +40,8 @@ class Routes:
 
     def __init__(self, app: Any, defaults: tuple[Rule, ...], build: Build) -> None:
         self._app = app
+        self._inside = hasattr(app, "routes")
+        """Whether what the middleware stands around is the app itself, and not its next middleware."""
         self._defaults = defaults
         self._build = build
         self._nowhere = Found(Plan(defaults, build))
@@ -49,7 +51,7 @@ class Routes:
 
     def find(self, scope: Scope) -> Found:
         """The plan of the endpoint this request will reach; of an address that leads nowhere, the defaults."""
-        app = scope.get("app") or self._app
+        app = self._app if self._inside else scope.get("app") or self._app
         where = scope["type"], scope.get("method"), scope.get("root_path"), scope["path"]
         table = self._table(app)
         found = self._known.get(where) if table.repeats else None

@@ -8,6 +8,7 @@ import pytest
 from fastapi import APIRouter, Depends, FastAPI
 from starlette.applications import Starlette
 from starlette.endpoints import HTTPEndpoint
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, StreamingResponse
 from starlette.routing import Host, Mount, Route, Router
@@ -239,6 +240,32 @@ async def test_an_address_that_is_remembered_is_still_told_apart_by_host(around:
     site = around(app)
     codes = [(await site.browser.get(f"http://{host}.example/")).status_code for host in "abab"]
     assert codes == [200, 200, 429, 200]
+
+
+async def test_the_middleware_may_stand_around_a_mounted_app(async_kit: Any) -> None:
+    def inner(name: str) -> list[Any]:
+        @limit("1/hour", name=name)
+        async def view(_request: Request) -> Any:
+            return PlainTextResponse("in")
+
+        return [Route("/{name}", view)]
+
+    options: Any = {"kit": async_kit, "default_limits": ["100/hour"]}
+    ours = Middleware(StatekitMiddleware, **options)
+    app = Starlette(
+        routes=[
+            Mount("/a", routes=inner("a"), middleware=[ours]),
+            Mount("/b", StatekitMiddleware(Starlette(routes=inner("b")), **options)),
+            Mount("/c", Starlette(routes=inner("c"), middleware=[ours])),
+            Route("/d", inner("d")[0].endpoint, middleware=[ours]),
+        ]
+    )
+    site = AsgiSite(app, async_kit)
+    for path in ("/a/x", "/b/x", "/c/x", "/d"):
+        answer, trips = await site.trips("GET", path)
+        assert (answer.text, trips) == ("in", [("ratelimit.hit",)]), path
+        assert answer.headers["RateLimit-Policy"].count(";q=") == 2
+        assert (await site.browser.get(path)).status_code == 429
 
 
 async def test_a_route_added_later_is_found(around: Any) -> None:
