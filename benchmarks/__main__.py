@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import sys
 from contextlib import ExitStack
 from fnmatch import fnmatchcase
@@ -109,6 +110,9 @@ def verdict(report: dict[str, Any], *, strict: bool) -> int:
 
 def docs(folder: Path) -> int:
     report = json.loads((folder / "bench.json").read_text(encoding="utf-8"))
+    picture = folder / "bench.png"
+    if picture.exists():
+        shutil.copy(picture, PERFORMANCE.parent / "images" / "bench.png")
     PERFORMANCE.write_text(documented(PERFORMANCE.read_text(encoding="utf-8"), report), encoding="utf-8")
     return 0
 

@@ -133,6 +133,7 @@ def _cells(one: dict[str, Any], unit: str) -> str:
 
 
 def _promises(results: Sequence[dict[str, Any]]) -> Iterator[str]:
+    yield from ("![Every promise, and by how much it was kept](images/bench.png)", "")
     yield from ("| case | who | promised | measured | |", "|---|---|---|---|---|")
     for result in results:
         for part in result["results"]:

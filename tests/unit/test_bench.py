@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -32,6 +34,8 @@ from benchmarks.bench.run import ran
 from benchmarks.bench.score import judged, paired_ratios, spread
 from benchmarks.bench.text import amount, documented, totals
 
+PERFORMANCE = Path(__file__).parents[2] / "docs" / "performance.md"
+PLACE_OF = re.compile(r"<!-- bench: (\S+) -->")
 NOWHERE = "unix:///nowhere/s.sock"
 
 # -- arithmetic ------------------------------------------------------------------------------------------
@@ -284,6 +288,15 @@ def test_every_case_is_named_for_its_suite_and_asks_something():
     import benchmarks.suites  # noqa: F401
 
     assert all(name.count("/") == 1 and case.question for name, case in CASES.items())
+
+
+def test_every_case_has_a_place_on_the_page_of_performance():
+    import benchmarks.suites  # noqa: F401
+
+    page = PERFORMANCE.read_text(encoding="utf-8")
+    places = set(PLACE_OF.findall(page)) - {"conditions", "promises"}
+    assert places >= set(CASES) - {"floors/local"}
+    assert places <= set(CASES)
 
 
 @pytest.mark.parametrize(
