@@ -115,17 +115,14 @@ class Exchange:
     def _dress(self, headers: Fields, session: AsgiSession, outcome: SaveOutcome) -> None:
         """Add what the session says of the answer: whom it was for, and its cookie."""
         assert self._jar is not None
-        session.used = False  # what is used from here on came after the answer began
         _vary(headers)
-        if outcome.sends_cookie:
+        if outcome.sends_cookie:  # and no cache may keep it, or it would give the session away
             headers[:] = [field for field in headers if field[0].lower() != b"cache-control"]
             headers.append((b"set-cookie", self._jar.set(self.visit.scope, session.opened.id)))
-            headers.append(
-                (b"cache-control", b"no-store")
-            )  # a cache that kept it would give the session away
-            session.used = False
+            headers.append((b"cache-control", b"no-store"))
         elif outcome.drops_cookie:
             headers.append((b"set-cookie", self._jar.removal(self.visit.scope)))
+        session.used = False  # what is used from here on came after the answer began
 
     def _announce(self, headers: Fields) -> None:
         """Put the limits into the answer's headers."""

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from statekit.web import Rule, marks
+from statekit.web import Marks, Rule, marks
 from statekit_asgi.rules import Build, Plan
 from statekit_asgi.scope import Scope
 
@@ -100,10 +100,7 @@ class Routes:
         return plan
 
     def _made(self, route: Any, endpoint: Any, method: str) -> Plan:
-        while not marks(endpoint).rules and hasattr(
-            endpoint, "func"
-        ):  # a partial, or Litestar's own wrapping
-            endpoint = endpoint.func
+        endpoint = _unwrapped(endpoint)
         said = marks(endpoint)
         if isinstance(endpoint, type):
             said = said | marks(getattr(endpoint, method.lower(), None))
@@ -155,6 +152,13 @@ def _by_address(matches: Callable[..., Any]) -> bool:
     kind = type(getattr(matches, "__self__", None))
     home = str(getattr(matches, "__module__", ""))
     return kind.__name__ != "Host" and home.partition(".")[0] in ("starlette", "fastapi")
+
+
+def _unwrapped(endpoint: Any) -> Any:
+    """The function in a partial, or in what Litestar makes of a plain function; unless it is marked itself."""
+    while marks(endpoint) == Marks() and hasattr(endpoint, "func"):
+        endpoint = endpoint.func
+    return endpoint
 
 
 def _calls(dependant: Any) -> Iterable[Any]:
