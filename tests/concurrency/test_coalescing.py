@@ -11,9 +11,12 @@ import pytest
 import redis
 
 from statekit import AsyncStateKit
+from statekit.errors import StoreUnavailable
 from statekit.flags import Flag
 from statekit.store.coalescing import CONNECTIONS, SLICE, WINDOW
 from statekit.store.op import Call, Op, Reply, Script, command, together
+from statekit.store.outage import Breaker
+from statekit.testing import OutageSimulator
 from tests.conftest import PATIENT
 from tests.servers import SERVERS, Server, binary
 from tests.unit.test_connect import cluster, free_ports
@@ -24,10 +27,10 @@ CALLERS = 5000
 APPEND = Script("test.append", "return redis.call('APPEND', KEYS[1], ARGV[1])")
 
 
-@pytest.fixture(params=SERVERS)
+@pytest.fixture
 def server(request: pytest.FixtureRequest) -> Iterator[Server]:
-    """A server nobody else talks to."""
-    with Server(binary(request.param)) as one:
+    """A server nobody else talks to: Valkey, or the one a test is parametrized with."""
+    with Server(binary(getattr(request, "param", "valkey"))) as one:
         yield one
 
 
@@ -43,7 +46,12 @@ def connected(watcher: Any) -> int:
     return len(watcher.client_list()) - 1
 
 
-@pytest.mark.parametrize("ours", [True, False], ids=["our connections", "the caller's pool"])
+@pytest.mark.parametrize(
+    ("server", "ours"),
+    [*((name, True) for name in SERVERS), ("valkey", False)],
+    ids=[*SERVERS, "the caller's pool"],
+    indirect=["server"],
+)
 async def test_5000_callers_of_all_primitives_share_a_handful_of_connections(
     server: Server, ours: bool
 ) -> None:
@@ -217,3 +225,45 @@ async def test_over_a_cluster_each_node_has_a_line_of_its_own(cluster: list[Serv
         assert len(watcher.client_list()) <= count + CONNECTIONS + 1  # one more knows the map of slots
         watcher.close()
     await kit.close()
+
+
+@pytest.mark.parametrize("ours", [True, False], ids=["our connections", "the caller's pool"])
+async def test_whatever_happens_no_reply_reaches_another(
+    valkey_url: str, namespace: str, ours: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Callers that give up, tiny budgets, connections cut in the middle: a reply is one's own, or an error."""
+    monkeypatch.setattr(Breaker, "failed", lambda _self, _now: None)  # so that all of them go to the store
+    dice = random.Random(11)
+    with OutageSimulator(valkey_url) as outage:
+        client = redis.asyncio.Redis.from_url(outage.url)
+        one = AsyncStateKit.connect(outage.url, namespace) if ours else AsyncStateKit(client, namespace)
+        right = 0
+
+        async def caller(name: str) -> None:
+            nonlocal right
+            for number in range(60):
+                words = [f"{name}.{number}.{part}" for part in range(dice.choice((1, 1, 1, 3, 300)))]
+                asking = together(*(command("ECHO", word) for word in words))
+                try:
+                    async with asyncio.timeout(dice.choice((0.001, 0.01, 10, 10))):
+                        replies = await one.store.run(asking, budget=dice.choice((0.002, 0.02, 10, 10)))
+                except (StoreUnavailable, TimeoutError):
+                    continue
+                assert replies == tuple(word.encode() for word in words)
+                right += 1
+
+        async def trouble() -> None:
+            while True:
+                await asyncio.sleep(0.05)
+                outage.cut()
+                await asyncio.sleep(0.01)
+                outage.restore()
+
+        troubling = asyncio.create_task(trouble())
+        await asyncio.gather(*(caller(str(number)) for number in range(60)))
+        troubling.cancel()
+        outage.restore()
+        assert right > 300
+        assert await one.store.run(command("ECHO", "fine"), budget=10) == b"fine"
+        await one.close()
+        await client.aclose()
