@@ -108,11 +108,11 @@ class Lab:
     def reads(self, fn: Callable[[], Any], times: int = 1) -> float:
         """How often the server had to read from its clients for one call of `fn`: a pipeline is read once."""
         with redis.Redis.from_url(self.url) as client:
-            before = client.info("stats")["total_reads_processed"]
+            before = int(client.info("stats")["total_reads_processed"])
             for _ in range(times):
                 fn()
-            after = client.info("stats")["total_reads_processed"]
-        return round(max(0, after - before - 1) / times, 1)  # to a tenth: a kit beats now and then
+            after = int(client.info("stats")["total_reads_processed"])
+        return round(float(max(0, after - before - 1)) / times, 1)  # to a tenth: a kit beats now and then
 
     @contextmanager
     def round_trips(self, kit: Any) -> Iterator[list[tuple[str, ...]]]:

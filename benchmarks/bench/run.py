@@ -34,8 +34,7 @@ def ran(case: Case, url: str, *, quick: bool) -> dict[str, Any]:
     try:
         with Lab(url, quick=quick) as lab:
             for part in case.run(lab):
-                whole = _compared if isinstance(part, Comparison) else _taken
-                told["results"].append(whole(lab, part))
+                told["results"].append(_compared(lab, part) if isinstance(part, Comparison) else _taken(part))
     except Skip as skip:
         told["skipped"] = str(skip)
     except Exception:  # noqa: BLE001 - the other cases are still worth having
@@ -67,7 +66,7 @@ def _compared(lab: Lab, comparison: Comparison) -> dict[str, Any]:
     }
 
 
-def _taken(_: Lab, figures: Figures) -> dict[str, Any]:
+def _taken(figures: Figures) -> dict[str, Any]:
     checks, failed = _checked(figures.checks)
     present = [one for one in figures.figures if isinstance(one, Figure)]
     failed |= {one.name: one.failed for one in present if one.failed}
@@ -91,7 +90,8 @@ def _listed(values: Any) -> list[float]:
 
 def _checked(checks: Iterable[Check]) -> tuple[list[dict[str, Any]], dict[str, str]]:
     """Run the checks; say who failed, and how."""
-    told, failed = [], {}
+    told: list[dict[str, Any]] = []
+    failed: dict[str, str] = {}
     for check in checks:
         wrong = check.fn()
         told.append({"who": check.who, "what": check.what, "passed": not wrong, "detail": wrong or ""})

@@ -35,7 +35,7 @@ def limits(lab: Lab, client: str = "coredis", count: int = MILLION, *, told: boo
     from limits.storage import storage_from_string
 
     storage = storage_from_string(f"async+{plus_redis(lab.url)}", implementation=client)
-    limiter = MovingWindowRateLimiter(storage)  # type: ignore[arg-type]
+    limiter = MovingWindowRateLimiter(storage)
     item = RateLimitItemPerHour(count, namespace=lab.name("limits"))
 
     async def passed(key: str) -> bool:

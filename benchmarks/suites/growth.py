@@ -100,10 +100,10 @@ def limit(lab: Lab) -> Iterator[Comparison]:
     for size in sizes:
         roomy = kit.rate_limiter(f"roomy-{size}", f"{size + 1_000_000}/hour")
         fill(kit, roomy, size)
-        admitted.append(Contender(f"statekit, {size:,} in the log", lambda hit=roomy.hit: hit("k")))
+        admitted.append(Contender(f"statekit, {size:,} in the log", partial(roomy.hit, "k")))
         full = kit.rate_limiter(f"full-{size}", f"{size}/hour", local_refusals=False)
         fill(kit, full, size)
-        refused.append(Contender(f"statekit, {size:,} of {size:,} used", lambda hit=full.hit: hit("k")))
+        refused.append(Contender(f"statekit, {size:,} of {size:,} used", partial(full.hit, "k")))
         peers.append(Contender(f"limits, {size:,} of {size:,} used", _limits_full(lab, size)))
     for label, ours, theirs in (("admitted", admitted, []), ("refused, by the store", refused, peers)):
         yield Comparison(
@@ -129,18 +129,18 @@ def callers(lab: Lab) -> Iterator[Comparison]:
         limiter = mine.kit.rate_limiter(f"of-{size}", "1000000/hour")
         names = [f"caller-{number}" for number in range(size)]
         fill(mine.kit, limiter, max(size, 100), names)
-        turns = cycle(names)
-        contenders.append(
-            Contender(
-                f"statekit, {size:,} callers in turn", lambda hit=limiter.hit, turns=turns: hit(next(turns))
-            )
-        )
+        contenders.append(Contender(f"statekit, {size:,} callers in turn", in_turn(limiter.hit, names)))
     first = contenders[0].name
     yield Comparison(
         "one decision, all callers in turn",
         contenders,
         promises=[AtMost(one.name, 1.2, of=first, p50=True) for one in contenders[1:]],
     )
+
+
+def in_turn(hit: Callable[[str], Any], names: list[str]) -> Callable[[], Any]:
+    turns = cycle(names)
+    return lambda: hit(next(turns))
 
 
 class Plan(TenantSettings):

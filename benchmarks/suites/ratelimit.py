@@ -71,7 +71,7 @@ def one_decision(lab: Lab) -> Iterator[Comparison]:
 
 @case("ratelimit/algorithms", "What does a decision cost by each algorithm?")
 def algorithms(lab: Lab) -> Iterator[Comparison]:
-    parties = {
+    parties: dict[str, Statekit | Limits | Throttled] = {
         "statekit, sliding-log": Statekit(lab, "sliding-log"),
         "statekit, sliding-counter": Statekit(lab, "sliding-counter"),
         "statekit, gcra": Statekit(lab, "gcra"),
