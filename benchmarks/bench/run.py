@@ -37,6 +37,8 @@ def ran(case: Case, url: str, *, quick: bool) -> dict[str, Any]:
                 told["results"].append(_compared(lab, part) if isinstance(part, Comparison) else _taken(part))
     except Skip as skip:
         told["skipped"] = str(skip)
+    except ModuleNotFoundError as error:
+        told["skipped"] = f"{error.name} is not installed; `pip install 'statekit[bench]'` brings all peers"
     except Exception:  # noqa: BLE001 - the other cases are still worth having
         told["error"] = traceback.format_exc(limit=-6)
     return told | {"seconds": round(perf_counter() - start, 2)}

@@ -263,6 +263,12 @@ def test_a_case_that_cannot_run_or_breaks_is_told():
         raise RuntimeError("oh")
         yield
 
+    def lacks(_: Lab):
+        import a_peer_nobody_has  # noqa: F401
+
+        yield
+
+    assert "statekit[bench]" in ran(Case("a/a", "?", lacks), NOWHERE, quick=True)["skipped"]
     assert ran(Case("a/b", "?", cannot), NOWHERE, quick=True)["skipped"] == "no such server"
     assert "RuntimeError: oh" in ran(Case("a/c", "?", breaks), NOWHERE, quick=True)["error"]
 
