@@ -7,7 +7,7 @@ out, so that looking costs one call each and no loop; all others ask `conditions
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from operator import ge, gt, le, lt
+from operator import gt, le, lt
 from typing import Any, TypeAlias, TypeVar
 
 from statekit.flags.conditions import Test, test_of
@@ -19,6 +19,8 @@ Way: TypeAlias = Callable[[Any, dict[str, Any]], T]
 """From an actor (or None) and attributes to what is decided."""
 Fork: TypeAlias = Callable[[str, Any, Way[Any], Way[Any]], Way[Any]]
 """Makes a condition on an attribute into the way to take if it holds, or else."""
+Guarded: TypeAlias = tuple[str, frozenset[str], Way[T]]
+"""An attribute, the texts it may be, and the way from there."""
 Rules: TypeAlias = Sequence[tuple[Mapping[str, Mapping[str, Any]], Way[T]]]
 
 LONGEST = 8
@@ -49,24 +51,65 @@ def _in_turn(chains: Sequence[Way[T]], otherwise: Way[T]) -> Way[T]:
     return in_turn
 
 
-def _chain(rules: Rules[T], way: Way[T]) -> Way[T]:
+def _chain(rules: Rules[T], otherwise: Way[T]) -> Way[T]:
+    """The rules one after the other; two that begin with a look at a text are one call."""
+    ways = [otherwise]
+    after: Guarded[T] | None = None
     for when, then in reversed(rules):
-        way = _rule(when, then, way)
-    return way
+        conditions = [(name, *one) for name, said in when.items() for one in said.items()]
+        way = _rule(conditions, then, ways[-1])
+        texts = _guard(*conditions[0][1:])
+        guarded = (conditions[0][0], texts, _rule(conditions[1:], then, ways[-1])) if texts else None
+        if guarded and after:
+            way = _either(guarded, after, ways[-2], way)
+        ways.append(way)
+        after = guarded
+    return ways[-1]
 
 
-def _rule(when: Mapping[str, Mapping[str, Any]], then: Way[T], otherwise: Way[T]) -> Way[T]:
+def _rule(conditions: Sequence[tuple[str, str, Any]], then: Way[T], otherwise: Way[T]) -> Way[T]:
     """All conditions of a rule, the first one looked at first."""
-    conditions = [(name, *one) for name, said in when.items() for one in said.items()]
     if len(conditions) > LONGEST:
-        return _asking(test_of(when), then, otherwise)
+        tests = [test_of({name: {operator: wanted}}) for name, operator, wanted in conditions]
+        return _asking(lambda attributes: all(test(attributes) for test in tests), then, otherwise)
     for name, operator, wanted in reversed(conditions):
         fork = _FORKS.get((operator, type(wanted)))
-        if fork is None or (type(wanted) is list and not all(type(one) is str for one in wanted)):
+        if fork is None or (type(wanted) is list and not _texts(wanted)):
             then = _asking(test_of({name: {operator: wanted}}), then, otherwise)
         else:
             then = fork(name, wanted, then, otherwise)
     return then
+
+
+def _texts(several: Sequence[Any]) -> bool:
+    return all(type(one) is str for one in several)
+
+
+def _guard(operator: str, wanted: Any) -> frozenset[str]:
+    """The texts an attribute may be, if that is what a condition says; else none."""
+    if operator == "eq" and type(wanted) is str:
+        return frozenset((wanted,))
+    return frozenset(wanted) if operator == "in" and _texts(wanted) else frozenset()
+
+
+def _either(first: Guarded[T], second: Guarded[T], otherwise: Way[T], careful: Way[T]) -> Way[T]:
+    """Two rules at once; `careful` is the way for an attribute that cannot be looked up, such as a list."""
+    one, ones, then = first
+    other, others, then_other = second
+
+    def either(actor: Any, attributes: dict[str, Any]) -> T:
+        try:
+            if attributes.get(one) in ones:
+                way = then
+            elif attributes.get(other) in others:
+                way = then_other
+            else:
+                way = otherwise
+        except TypeError:
+            way = careful
+        return way(actor, attributes)
+
+    return either
 
 
 def _asking(holds: Test, then: Way[T], otherwise: Way[T]) -> Way[T]:
@@ -114,6 +157,18 @@ def _among(name: str, wanted: list[str], then: Way[T], otherwise: Way[T]) -> Way
     return among
 
 
+def _at_least(name: str, wanted: float, then: Way[T], otherwise: Way[T]) -> Way[T]:
+    rare = test_of({name: {"ge": wanted}})
+
+    def at_least(actor: Any, attributes: dict[str, Any]) -> T:
+        given: Any = attributes.get(name)
+        if given >= wanted if type(given) in NUMBERS else given is not None and rare(attributes):
+            return then(actor, attributes)
+        return otherwise(actor, attributes)
+
+    return at_least
+
+
 def _ordered(operator: str, compare: Callable[[Any, Any], bool]) -> Fork:
     def made(name: str, wanted: float, then: Way[T], otherwise: Way[T]) -> Way[T]:
         rare = test_of({name: {operator: wanted}})
@@ -148,12 +203,14 @@ def _affix(operator: str) -> Fork:
     return made
 
 
-_ORDER: dict[str, Callable[[Any, Any], bool]] = {"ge": ge, "gt": gt, "le": le, "lt": lt}
+_ORDER: dict[str, Callable[[Any, Any], bool]] = {"gt": gt, "le": le, "lt": lt}
 _FORKS: dict[tuple[str, type], Fork] = {
     ("eq", str): _equal,
     ("ne", str): _different,
     ("eq", bool): _exactly,
     ("in", list): _among,
+    ("ge", int): _at_least,
+    ("ge", float): _at_least,
     ("starts_with", str): _affix("starts_with"),
     ("ends_with", str): _affix("ends_with"),
     **{(name, kind): _ordered(name, compare) for name, compare in _ORDER.items() for kind in NUMBERS},

@@ -1,5 +1,7 @@
 """Rules made fast decide as the conditions, taken one by one, say."""
 
+from enum import Enum, StrEnum
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -22,6 +24,14 @@ class Number(float):
     __slots__ = ()
 
 
+class Plan(StrEnum):
+    PRO = "pro"
+
+
+class Grade(str, Enum):  # noqa: UP042 - as apps write it, too
+    FREE = "free"
+
+
 texts, numbers, truths = st.sampled_from(TEXTS), st.sampled_from(NUMBERS[:-2]), st.booleans()
 plain = texts | numbers | truths
 condition = st.one_of(
@@ -41,7 +51,7 @@ given_value = (
     st.none()
     | plain
     | st.sampled_from(NUMBERS)
-    | st.sampled_from([Text("pro"), Text("a@x.de"), Number(10), Number(2)])
+    | st.sampled_from([Plan.PRO, Grade.FREE, Text("pro"), Text("a@x.de"), Number(10), Number(2)])
     | st.lists(texts, max_size=2)
     | st.just({"pro": 1})
     | st.just(b"pro")
