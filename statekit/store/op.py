@@ -18,6 +18,7 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha1
 from importlib.resources import files
+from types import GeneratorType
 from typing import Any, NamedTuple, TypeAlias, TypeVar, TypeVarTuple, overload
 
 from statekit.errors import StoreError, UsageError
@@ -92,7 +93,7 @@ def ask(call: Call) -> Op[Reply]:
 
 def started(op: Op[T1]) -> Op[T1]:
     """Return an operation that is about to be run; raises `UsageError` for what is none, or has been run."""
-    if not isinstance(op, Generator):
+    if type(op) is not GeneratorType and not isinstance(op, Generator):
         raise UsageError(f"{op!r} is no operation: give what a gerund returns, such as limiter.hitting(key)")
     if getattr(op, "gi_frame", op) is None:
         raise UsageError("this operation has been run already: make a new one for each run")
@@ -113,43 +114,50 @@ def together(*ops: Op[Any]) -> Op[tuple[Any, ...]]:
     Returns their results in order. An operation that fails does not stop the others: all run to their end,
     then the first failure is raised. The round trips are those of the longest operation, not the sum.
     """
-    steps = [_Step(started(op)) for op in ops]
-    for step in steps:
-        step.resume(step.op.send, None)
-    while under_way := [step for step in steps if step.round is not None]:
+    ends: list[Any] = [None] * len(ops)
+    under_way: list[_Waiting] = []
+    for index, op in enumerate(ops):
+        _resume(started(op).send, None, index, op, under_way, ends)
+    while under_way:
+        waiting, under_way = under_way, []
         try:
-            replies = yield tuple([call for step in under_way for call in step.round or ()])
+            replies = yield tuple([call for _, _, calls in waiting for call in calls])
         except StoreError as error:
-            for step in under_way:
-                step.resume(step.op.throw, error)
+            for index, op, _ in waiting:
+                _resume(op.throw, error, index, op, under_way, ends)
         else:
             at = 0
-            for step in under_way:
-                start, at = at, at + len(step.round or ())
-                step.resume(step.op.send, replies[start:at])
-    for step in steps:
-        if step.error is not None:
-            raise step.error
-    return tuple([step.result for step in steps])
+            for index, op, calls in waiting:
+                start, at = at, at + len(calls)
+                _resume(op.send, replies[start:at], index, op, under_way, ends)
+    for end in ends:
+        if type(end) is _Failure:
+            raise end.error
+    return tuple(ends)
 
 
-class _Step:
-    """One operation under way among others: the round it waits for, or how it ended."""
+_Waiting: TypeAlias = tuple[int, Op[Any], Round]
+"""Which operation, the operation, and what it waits for."""
 
-    __slots__ = ("error", "op", "result", "round")
 
-    def __init__(self, op: Op[Any]) -> None:
-        self.op = op
-        self.result: Any = None
-        self.error: Exception | None = None
-        self.round: Round | None = None
-        """None once it has ended; a round may be empty."""
+class _Failure(NamedTuple):
+    """The end of an operation that failed; raised once its neighbours are done."""
 
-    def resume(self, how: Callable[[Any], Round], given: Any) -> None:
-        """Hand over what it waits for, replies or an error, and note what it wants next."""
-        try:
-            self.round = how(given)
-        except StopIteration as stop:
-            self.round, self.result = None, stop.value
-        except Exception as error:  # noqa: BLE001 - kept, and raised once its neighbours are done
-            self.round, self.error = None, error
+    error: Exception
+
+
+def _resume(
+    how: Callable[[Any], Round],
+    given: Any,
+    index: int,
+    op: Op[Any],
+    under_way: list[_Waiting],
+    ends: list[Any],
+) -> None:
+    """Hand an operation what it waits for, replies or an error; note what it wants next, or how it ended."""
+    try:
+        under_way.append((index, op, how(given)))
+    except StopIteration as stop:
+        ends[index] = stop.value
+    except Exception as error:  # noqa: BLE001 - kept, so that its neighbours run to their end
+        ends[index] = _Failure(error)

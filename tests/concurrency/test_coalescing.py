@@ -95,7 +95,7 @@ def everybody(kit: AsyncStateKit) -> list[Any]:
         session = await sessions.open(None)
         session["number"] = number
         await sessions.save(session)
-        return (await sessions.open(session.id))["number"] == number
+        return bool((await sessions.open(session.id))["number"] == number)
 
     async def switch(number: int) -> bool:
         change = await kit.flags.set(f"f{number % 50}", Flag(rollout=number % 100))

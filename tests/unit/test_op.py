@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from statekit.errors import StoreRejected, StoreTimeout, StoreUnavailable
+from statekit.errors import StoreRejected, StoreTimeout, StoreUnavailable, UsageError
 from statekit.store.op import Call, Op, Script, ask, command, together
 
 
@@ -101,3 +101,35 @@ def test_a_script_is_known_by_its_digest() -> None:
     (call,) = next(script(("k",), (1, "a")))
     assert (call.args, call.keys, call.script) == (("k", 1, "a"), 1, script)
     assert run(ask(script.call(("k",))), lambda _: 5) == (5, [1])
+
+
+def test_together_runs_an_operation_that_has_nothing_to_send_for_a_round() -> None:
+    def pausing() -> Op[str]:
+        replies = yield ()
+        assert list(replies) == []
+        (reply,) = yield (Call(("PING",)),)
+        return f"paused {reply}"
+
+    op = together(pausing(), command("ECHO", "a"), pausing())
+    assert next(op) == (Call(("ECHO", "a")),)
+    assert op.send(["a"]) == (Call(("PING",)), Call(("PING",)))
+    with pytest.raises(StopIteration) as end:
+        op.send([1, 2])
+    assert end.value.value == ("paused 1", "a", "paused 2")
+
+
+def test_together_raises_the_first_failure_in_order_when_all_have_ended() -> None:
+    ended = []
+
+    def failing(after: int) -> Op[None]:
+        for _ in range(after):
+            yield (Call(("PING",)),)
+        ended.append(after)
+        raise UsageError(str(after))
+
+    op = together(failing(3), failing(0), failing(1))
+    replies: list[object] | None = None
+    with pytest.raises(UsageError, match="3"):
+        while True:
+            replies = [b"x"] * len(op.send(replies))  # type: ignore[arg-type]
+    assert ended == [0, 1, 3]
