@@ -23,6 +23,7 @@ from statekit.ratelimit.lease import Lease, lease_time
 from statekit.ratelimit.rule import Hit, Rule
 from statekit.ratelimit.terms import Terms
 from statekit.store.fork import on_fork
+from statekit.store.keys import encoded
 from statekit.store.op import Op, ask, together
 from statekit.store.store import AsyncStore, Store
 
@@ -65,7 +66,7 @@ class Leases:
             lease = self._young.get(key)
         except TypeError:  # no key at all: whoever checks it says so
             return None
-        if lease is None or lease.tokens < cost or type(cost) is not int or cost < 1:
+        if lease is None or type(cost) is not int or cost < 1 or lease.tokens < cost:
             return None
         now = self._now()
         with self._lock:
@@ -74,6 +75,7 @@ class Leases:
     def hitting(self, key: str, cost: int) -> Op[Decision]:
         """The operation behind a hit: spends here, or asks the store, and for a slice with it."""
         hit = Hit.of(self._rule, key, cost)
+        encoded(key)  # raises for what is no key, before it is looked for
         return self._hitting(hit) if hit.take else self._exactly(hit)
 
     def _hitting(self, hit: Hit) -> Op[Decision]:

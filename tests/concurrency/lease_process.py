@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import mmap
 import sys
+from pathlib import Path
 from time import monotonic_ns
 
 from statekit import StateKit
@@ -23,7 +24,7 @@ def main() -> None:
     url, namespace, limit, seconds, path = sys.argv[1:]
     kit = StateKit.connect(url, namespace, budget=Budget(decision=60, operation=60, connect=60))
     limiter = kit.rate_limiter("bulk", limit, lease=True, on_outage="deny")
-    with open(path, "r+b") as file:
+    with Path(path).open("r+b") as file:
         file.truncate(16 * MOST)
         noted = memoryview(mmap.mmap(file.fileno(), 0)).cast("q")
     kit.ping()
