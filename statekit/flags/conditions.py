@@ -61,7 +61,7 @@ def _contains(wanted: Any) -> Callable[[Any], bool]:
     def contains(given: Any) -> bool:
         try:
             return wanted in given
-        except TypeError:
+        except (TypeError, ValueError):  # ValueError: a number that is no byte, asked of bytes
             return False
 
     return contains

@@ -47,6 +47,7 @@ HOLDS = [
     ({"tags": {"contains": "beta"}}, {"tags": "alphabeta"}, True),
     ({"tags": {"contains": "beta"}}, {"tags": 3}, False),
     ({"tags": {"contains": 3}}, {"tags": "3"}, False),
+    ({"tags": {"contains": -3}}, {"tags": b"3"}, False),
     ({"mail": {"ends_with": "@x.de"}}, {"mail": "a@x.de"}, True),
     ({"mail": {"starts_with": "a@"}}, {"mail": 3}, False),
     ({"mail": {"exists": True}}, {"mail": None}, True),
