@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import threading
-import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -242,27 +241,48 @@ def test_a_changed_limit_applies_to_the_next(frozen_kit: Any, clock: Any) -> Non
         none.hold("acme", timeout=30).__enter__()
 
 
-def test_waiting_until_a_block_ends(kit: Any, another_kit: Any) -> None:
-    """The lease is half a minute long: only the end of the block can have let the waiter in."""
+def test_waiting_until_a_block_ends(kit: Any, another_kit: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lease is half a minute long, and nobody asks again by himself: only the end of the block lets one in."""
+    monkeypatch.setattr("statekit.inflight.line.FIRST_PAUSE", 60.0)
+    monkeypatch.setattr("statekit.inflight.line.LONGEST_PAUSE", 60.0)
+    monkeypatch.setattr("statekit.inflight.core.ANNOUNCED_US", 60_000_000)
     for holder in (kit, another_kit):
         first = holder.in_flight("reports", 1).acquire("acme")
-        began = threading.Event()
-        entered = []
+        entered: list[int] = []
 
-        def wait(began: Any = began, entered: Any = entered) -> None:
-            began.set()
+        def wait(entered: list[int] = entered) -> None:
             with kit.in_flight("reports", 1).hold("acme", timeout=25) as hold:
                 entered.append(hold.in_flight)
 
-        waiting = threading.Thread(target=wait)
-        waiting.start()
-        began.wait()
-        time.sleep(0.1)
-        assert not entered
-        assert first.release()
-        waiting.join(25)
+        with recorded(kit) as trips:
+            waiting = threading.Thread(target=wait)
+            waiting.start()
+            wait_until(lambda trips=trips: any("inflight.acquire" in trip.commands for trip in trips))
+            assert not entered
+            assert first.release()
+            waiting.join(20)
         assert entered == [1]
     assert kit.in_flight("reports", 1).count("acme") == 0
+
+
+def test_waiting_where_publishing_is_forbidden(kit: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of the same process are woken all the same."""
+    monkeypatch.setattr("statekit.inflight.keeper.Keeper.listen", lambda *_: None)
+    monkeypatch.setattr("statekit.inflight.keeper.AsyncKeeper.listen", deaf)
+    monkeypatch.setattr("statekit.inflight.line.FIRST_PAUSE", 60.0)
+    monkeypatch.setattr("statekit.inflight.line.LONGEST_PAUSE", 60.0)
+    reports, entered = kit.in_flight("reports", 1), []
+    first = reports.acquire("acme")
+    with recorded(kit) as trips:
+        waiting = threading.Thread(target=lambda: entered.append(reports.acquire("acme", timeout=25)))
+        waiting.start()
+        wait_until(lambda: any("inflight.acquire" in trip.commands for trip in trips))
+        assert first.release()
+        waiting.join(20)
+    assert entered[0].release()
+
+
+async def deaf(*_: object) -> None: ...
 
 
 def test_waiting_until_a_lease_ends(kit: Any, another_kit: Any) -> None:
@@ -350,6 +370,7 @@ def test_a_slot_released_while_the_store_is_down_is_given_back_later(kit: Any, a
         simulated = store_down(kit)
         simulated.__enter__()
     assert [one.subject for one in seen if isinstance(one, Degraded)] == ["reports:acme"]
+    tend(kit)
     simulated.__exit__(None, None, None)
     assert not hold.lost
     assert another_kit.in_flight("reports", 1).count("acme") == 1

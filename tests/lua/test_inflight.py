@@ -31,7 +31,7 @@ def on_server(server: Any, script: Script, key: str, args: Sequence[Any]) -> Any
     return server.eval(script.source, 1, key, *args)
 
 
-times = st.sampled_from([0, 0, 0, 1, 1, SECOND, 2 * SECOND, 4 * SECOND, 15 * SECOND])
+times = st.sampled_from([0, 0, 0, 1, SECOND, 2 * SECOND, 4 * SECOND, 4 * SECOND, 15 * SECOND])
 leases = st.sampled_from(LEASES)
 some = st.lists(st.integers(0, 7), min_size=1, max_size=3)
 acquisitions = st.tuples(
@@ -45,7 +45,11 @@ SETTINGS: Any = {"deadline": None, "suppress_health_check": [HealthCheck.functio
 
 @settings(max_examples=80, **SETTINGS)
 @given(
-    st.lists(st.one_of(acquisitions, acquisitions, acquisitions, renewals, releases, set_back), max_size=30)
+    st.lists(
+        st.one_of(acquisitions, acquisitions, acquisitions, renewals, releases, set_back),
+        min_size=6,
+        max_size=30,
+    )
 )
 def test_lua_and_twin_agree(server: Any, namespace: str, steps: list[Any]) -> None:
     """Whatever is asked, in whatever order, with a clock that stands, jumps or is set back."""
@@ -91,6 +95,7 @@ def _chosen(members: list[str], which: list[int]) -> list[str]:
     limit=st.integers(1, 3),
     steps=st.lists(
         st.tuples(st.sampled_from(["acquire", "acquire", "renew", "release"]), times, st.integers(0, 9)),
+        min_size=6,
         max_size=40,
     ),
 )
