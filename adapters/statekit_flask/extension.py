@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import wraps
-from inspect import unwrap
+from inspect import iscoroutinefunction, unwrap
 from typing import Any, Literal, TypeVar
 
 from flask import Blueprint, Flask, current_app, has_app_context
@@ -227,14 +227,18 @@ def _connected(app: Flask) -> StateKit:
 
 def _deciding(view: Any, rule: Rule) -> Any:
     """Wrap a view: the wrapper decides what could not be decided before."""
+    waits = iscoroutinefunction(view)
 
     @wraps(view)
     def deciding(*args: Any, **kwargs: Any) -> Any:
-        found = current_app.extensions.get("statekit")
-        if found is None:
-            raise UsageError("a limit holds only once StatekitFlask(app, kit) or sk.init_app(app) has run")
-        found.admission.enforce([rule])
-        return current_app.ensure_sync(view)(*args, **kwargs)
+        if rule not in visit().decided:
+            found = current_app.extensions.get("statekit")
+            if found is None:
+                raise UsageError(
+                    "a limit holds only once StatekitFlask(app, kit) or sk.init_app(app) has run"
+                )
+            found.admission.enforce([rule])
+        return (current_app.ensure_sync(view) if waits else view)(*args, **kwargs)
 
     setattr(unwrap(view), LIMITED, True)
     return deciding

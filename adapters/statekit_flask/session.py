@@ -99,7 +99,7 @@ class FlaskSession(RequestSession, SessionMixin):
             return SaveOutcome.UNTOUCHED
         self.used = False  # whatever comes of it, it is not tried again for the error page of this request
         self._follow_sign_in(self._opened)
-        return self._sessions.save(self._opened)
+        return self._sessions.save(self._opened) if self._opened.modified else SaveOutcome.UNTOUCHED
 
     def _watch(self, key: str) -> None:
         if key == "_permanent":
@@ -135,7 +135,10 @@ class StatekitSessionInterface(SessionInterface):
         if not isinstance(session, FlaskSession):
             return
         if session.accessed:
-            response.vary.add("Cookie")
+            if "Vary" in response.headers:
+                response.vary.add("Cookie")
+            else:
+                response.headers["Vary"] = "Cookie"
         self._learn(visit())
         try:
             outcome = session.save()

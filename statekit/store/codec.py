@@ -219,6 +219,6 @@ def _refused(what: str) -> Any:
     raise ValueError(f"{what} has no meaning here")
 
 
-# Built once: `json.dumps` and `json.loads` with options build theirs at every call.
-_WRITER = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+# Built once: `json.dumps` and `json.loads` with options build theirs at every call. What was `checked` has an end.
+_WRITER = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False, check_circular=False)
 _READER = json.JSONDecoder(parse_constant=_refused)
