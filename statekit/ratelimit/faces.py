@@ -6,10 +6,11 @@ import asyncio
 import random
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, Generic, TypeAlias, TypeVar
 from weakref import WeakKeyDictionary
 
-from statekit.errors import UsageError
+from statekit.errors import StoreError, UsageError
 from statekit.ratelimit.core import Outage, deciding, pause, resetting
 from statekit.ratelimit.decision import Decision
 from statekit.ratelimit.leases import Leases, leased
@@ -24,6 +25,7 @@ from statekit.store.fork import on_fork
 from statekit.store.hooks import Degraded
 from statekit.store.memory import MemoryTransport
 from statekit.store.op import Call, Op, Reply, together
+from statekit.store.pulse import Beat
 from statekit.store.store import AsyncStore, Store
 
 __all__ = ["AsyncRateLimiter", "Pairs", "RateLimiter", "hitting_all"]
@@ -36,6 +38,8 @@ _alone: WeakKeyDictionary[Any, MemoryTransport] = WeakKeyDictionary()
 
 class _RateLimiter(Generic[S]):
     """What both faces share: the rule, and the operations built from it."""
+
+    _beat: Beat
 
     def __init__(
         self,
@@ -55,7 +59,7 @@ class _RateLimiter(Generic[S]):
         self._outage = Outage(self._local, self._shares, self._report)
         self._refusals = refusals_of(store) if local_refusals else ASK_ALWAYS
         self._terms: Terms[S] = Terms(store, self._rule, self._outage, self._refusals)
-        self._leases = Leases(self._terms) if leased(self._rule, lease=lease) else None
+        self._leases = Leases(self._terms, self._watch) if leased(self._rule, lease=lease) else None
 
     @property
     def name(self) -> str:
@@ -89,6 +93,13 @@ class _RateLimiter(Generic[S]):
     def giving_back(self) -> Op[Any]:
         """Settle the slices this process has leased, in one round trip; what the kit does when it is closed."""
         return self._leases.giving_back() if self._leases is not None else together()
+
+    def _watch(self, seconds: float) -> None:
+        """Begin to look after slices that go idle."""
+        self._beat = self._store.pulse.every(seconds, self._give_idle_back)
+
+    def _give_idle_back(self) -> Any:
+        raise NotImplementedError
 
     def _local(self, call: Call) -> Reply:
         transport = _alone.get(self._store)
@@ -178,6 +189,13 @@ class RateLimiter(_RateLimiter[Store]):
                 return decision
             time.sleep(sleep)
 
+    def _give_idle_back(self) -> None:
+        if self._leases is not None:
+            with suppress(StoreError):  # what cannot be settled lapses by itself
+                self._store.run(self._leases.giving_back(idle=True))
+            if self._leases.idle():
+                self._beat.cancel()
+
 
 class AsyncRateLimiter(_RateLimiter[AsyncStore]):
     """Same as `RateLimiter`, for asyncio."""
@@ -216,6 +234,13 @@ class AsyncRateLimiter(_RateLimiter[AsyncStore]):
             if sleep is None:
                 return decision
             await asyncio.sleep(sleep)
+
+    async def _give_idle_back(self) -> None:
+        if self._leases is not None:
+            with suppress(StoreError):
+                await self._store.run(self._leases.giving_back(idle=True))
+            if self._leases.idle():
+                self._beat.cancel()
 
 
 Pairs: TypeAlias = Sequence[tuple[_RateLimiter[Any], str] | tuple[_RateLimiter[Any], str, int]]

@@ -4,7 +4,9 @@ Rule 1: spending takes a lock for a moment; nobody ever waits for the store unde
         while another thread asks for the next is decided by the store alone, at the same moment.
 Rule 2: a slice is surrendered before it is settled, so nothing is spent of it while the request is on its way.
 Rule 3: memory is bounded. Callers are kept in two halves of `HALF`; when the young one is full the old one is
-        forgotten. A slice forgotten lapses in the store by itself.
+        forgotten. No more than `MOST_LENT` have a slice at once.
+Rule 4: a slice whose deadline has passed is settled by the caller's next hit, or in the background, at the latest
+        `IDLE_AFTER` seconds or its own length later: nobody pays for long for a caller that went silent here.
 """
 
 from __future__ import annotations
@@ -30,6 +32,8 @@ from statekit.store.store import AsyncStore, Store
 __all__ = ["Leases", "leased"]
 
 HALF = 5_000
+MOST_LENT = 5_000
+IDLE_AFTER = 0.25
 
 
 def leased(rule: Rule, *, lease: bool) -> bool:
@@ -46,7 +50,7 @@ def _micros() -> int:
 class Leases:
     """What this process holds of one limiter, caller by caller. Thread-safe; a forked child starts with none."""
 
-    def __init__(self, terms: Terms[Any]) -> None:
+    def __init__(self, terms: Terms[Any], watch: Callable[[float], object]) -> None:
         self._store: Store | AsyncStore = terms.store
         self._rule = terms.rule
         self._outage = terms.outage
@@ -55,6 +59,10 @@ class Leases:
         self._now: Callable[[], int] = terms.store.clock or _micros
         self._young: dict[str, Lease] = {}
         self._old: dict[str, Lease] = {}
+        self._lent: dict[str, Lease] = {}
+        """The leases with a slice that is not settled yet."""
+        self._watch = watch
+        self._watched = terms.store.clock is not None  # under a test's clock nothing happens by itself
         self._lock = threading.Lock()
         on_fork(self)
 
@@ -88,7 +96,8 @@ class Leases:
         now = self._now()
         with self._lock:
             lease = self._lease(hit.key, now)
-            ending, size = lease.surrender(), lease.wanted(hit.take, now)
+            ending, size = self._surrendered(hit.key, lease), lease.wanted(hit.take, now)
+            size = size if len(self._lent) < MOST_LENT else 0
             exact = lease.asking or not (size or ending.id)
             lease.asking = lease.asking or not exact
         if not exact:
@@ -110,14 +119,18 @@ class Leases:
             held = told(hit, reply)
             with self._lock:
                 decision = lease.granted(held, wish.id, asked, self._now())
+                watch = self._lending(hit.key, lease)
         except BaseException as error:
             with self._lock:
                 lease.resume(ending)
+                self._lending(hit.key, lease)
             if isinstance(error, StoreError):
                 return without_store(call, (hit,), self._outage, error)
             raise
         finally:
             lease.asking = False
+        if watch:
+            self._watch(max(IDLE_AFTER, self._time / 1e6))
         if not decision.allowed:
             self._refusals.remember((hit,), decision, turn)
         return decision
@@ -134,33 +147,47 @@ class Leases:
 
     # -- giving back ---------------------------------------------------------------------------------------
 
+    def _lending(self, key: str, lease: Lease) -> bool:
+        """Note a slice; whether it is time to begin watching for those that go idle."""
+        if not lease.id:
+            return False
+        self._lent[key] = lease
+        watched, self._watched = self._watched, True
+        return not watched
+
+    def _surrendered(self, key: str, lease: Lease) -> Ending:
+        if self._lent.get(key) is lease:
+            del self._lent[key]
+        return lease.surrender()
+
     def resetting(self, key: str, op: Op[bool]) -> Op[bool]:
         """Run a reset, and drop what this process still had of what it forgot."""
         forgotten = yield from op
-        self._forget(key)
+        with self._lock:
+            if (lease := self._lent.get(key)) is not None:
+                self._surrendered(key, lease)
         return forgotten
 
-    def _forget(self, key: str) -> None:
+    def giving_back(self, *, idle: bool = False) -> Op[tuple[Any, ...]]:
+        """Settle the slices this process has, or those whose deadline has passed, in one round trip."""
+        now, store = self._now(), self._store
         with self._lock:
-            for lease in (self._young.pop(key, None), self._old.pop(key, None)):
-                if lease is not None:
-                    lease.surrender()
-
-    def giving_back(self) -> Op[tuple[Any, ...]]:
-        """Settle all slices this process has, in one round trip."""
-        with self._lock:
-            every = [*self._old.items(), *self._young.items()]
-            endings = [(key, lease.surrender()) for key, lease in every]
-        store = self._store
+            lent = [(key, lease) for key, lease in self._lent.items() if not idle or lease.deadline <= now]
+            endings = [(key, self._surrendered(key, lease)) for key, lease in lent]
         return together(
             *(
                 settling(store.keys, self._rule, key, store.now(), ending, self._refusals)
                 for key, ending in endings
-                if ending.id
             )
         )
+
+    def idle(self) -> bool:
+        """Whether no slice is left to watch; whoever is told so stops watching until he is called again."""
+        with self._lock:
+            self._watched = bool(self._lent)
+            return not self._watched
 
     def after_fork(self) -> None:
         """What the parent holds is the parent's."""
         self._lock = threading.Lock()
-        self._young, self._old = {}, {}
+        self._young, self._old, self._lent = {}, {}, {}

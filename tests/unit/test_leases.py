@@ -7,13 +7,14 @@ import os
 
 import pytest
 
-from statekit import Limit, StateKit
+from statekit import AsyncStateKit, Limit, StateKit
 from statekit.ratelimit.decision import Decision
 from statekit.ratelimit.holding import Ending, Held
 from statekit.ratelimit.lease import SMALLEST, Lease, lease_time
 from statekit.ratelimit.leases import HALF
 from statekit.ratelimit.rule import Hit, Rule
-from statekit.testing import FrozenClock
+from statekit.testing import Blocking, FrozenClock
+from tests.servers import wait_until
 
 SECOND = 1_000_000
 RULE = Rule.of("bulk", ("1000/minute",), "sliding-log", "allow", shadow=False)
@@ -129,6 +130,19 @@ def test_a_forked_child_has_none_of_its_parents_slices():
             os._exit(bulk.hit("k").local + 10)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 10
         assert bulk._leases._young["k"].id
+
+
+@pytest.mark.parametrize("colour", ["blocking", "asyncio"])
+def test_what_is_left_of_a_slice_that_went_idle_is_given_back_in_the_background(colour):
+    with StateKit.in_memory() if colour == "blocking" else Blocking(AsyncStateKit.in_memory()) as kit:
+        bulk = kit.rate_limiter("bulk", Limit(1_000_000, 2), "2000000/hour", lease=True)
+        for key in ("a", "b"):
+            while not (decision := bulk.hit(key)).local:
+                pass
+            hits = 2_000_000 - decision.limits[1].remaining
+            assert bulk.peek(key).limits[1].remaining < 2_000_000 - hits
+            wait_until(lambda: bulk.peek(key).limits[1].remaining == 2_000_000 - hits)  # noqa: B023
+            wait_until(lambda: not bulk._leases._lent)
 
 
 def test_a_refill_under_way_leaves_the_others_to_the_store():

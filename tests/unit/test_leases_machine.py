@@ -61,7 +61,7 @@ class Leasing(RuleBasedStateMachine):
     def process(self):
         store = Store(MemoryTransport(TWINS, self.data), clock=lambda: self.now)
         outage = Outage(lambda call: None, lambda: 1, lambda name, error: None)
-        return Leases(Terms(store, self.rule, outage, ASK_ALWAYS))
+        return Leases(Terms(store, self.rule, outage, ASK_ALWAYS), watch=lambda seconds: None)
 
     # -- what happens --------------------------------------------------------------------------------------
 
