@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 from statekit.errors import UsageError
@@ -67,7 +68,7 @@ class CookiePolicy:
         """Whether the cookie of this request is ``Secure``."""
         if self.secure is not None:
             return self.secure
-        return secure_request or not _LOCAL.match(host)
+        return secure_request or not _is_local(host)
 
     def name_for(self, *, secure_request: bool, host: str) -> str:
         """The cookie's name in this request. ``__Host-`` asks for ``Path=/``; a narrower path: ``__Secure-``."""
@@ -98,6 +99,11 @@ class CookiePolicy:
         parts += ["HttpOnly", f"SameSite={self.same_site if secure or self.same_site != 'None' else 'Lax'}"]
         parts += ["Partitioned"] if self.partitioned and secure else []
         return "; ".join(parts)
+
+
+@lru_cache(maxsize=256)
+def _is_local(host: str) -> bool:
+    return _LOCAL.match(host) is not None
 
 
 STANDARD = CookiePolicy()
