@@ -1,16 +1,19 @@
 """Rate limits: how often a caller may do something, counted once for all processes.
 
 Keys       ``limit:{<limiter>:<key>}:<algorithm>``, a string each, one a limiter and caller; it lives until
-           nothing is used any more (the log: up to a quarter of its longest window longer).
+           nothing is used any more (the log: up to a quarter of its longest window longer). Units set aside,
+           for reservations and leases, lie under the same key; it lives one window past their deadline.
            Channel ``limit:{freed}``: callers whose units came free before their time.
-Scripts    ``ratelimit.hit`` decides all limits of all pairs of a call in one run; ``ratelimit.reset`` forgets.
+Scripts    ``ratelimit.hit`` decides all limits of all pairs of a call in one run; ``ratelimit.hold`` sets units
+           aside and settles them; ``ratelimit.reset`` forgets.
 Guarantee  Several limits, several limiters: all or nothing, in one round trip. A refusal consumes nothing.
            The sliding log admits at most `count` units in any half-open window ``(t-W, t]``, exactly;
            so do GCRA its burst and rate, and the fixed window per aligned window. The clock is the store's.
+           Units set aside count as used until they are settled, or lapse: leases are as strict as hits.
 Not        guaranteed: fairness among waiters; entries a primary had not replicated when it failed; more than
-           one slot of a cluster in one call of `hit_all`.
+           one slot of a cluster in one call of `hit_all`; that a `reset` stops slices other processes have leased.
 Store down ``on_outage``: "allow", "deny", or "local" (each process admits its share of the limit). Such a
-           decision has ``degraded`` set and is reported to the hooks. `reset` raises.
+           decision has ``degraded`` set and is reported to the hooks. `reset` and `settle` raise.
 
 Refused    callers are refused by their process, without asking, until a permit can exist: see refusals.py.
 

@@ -52,6 +52,17 @@ ROWS = {
     "sliding-counter": b"60000000 1893456000000000 3 0 3600000000 1893456000000000 3 0",
     "gcra": b"60000000 12000000000 1893456001500000 34500000000 3600000000 36000000000 1893456001500000 106500000000",
 }
+HELD_RING = (
+    "02130002 00000005 00000002 00000002 0006ba16945e0360 00000003"
+    "0000000000000000 0000000000000000 00000000 00000000"
+    "0000000000000000 0000000000000000 00000000 00000000"
+    "d0b4a23900000000 d0b4a2f01b000002 0000000000000000 0000000000000000 0000000000000000"
+)
+HOLDS = ["a1b2c3d4e5f60718", "0123456789abcdef"]
+SET_ASIDE = [
+    b"|a1b2c3d4e5f60718 1 1893456001500000 1893456031500000",
+    b"|0123456789abcdef 1 1893456001500000 1893456002000000",
+]
 SUFFIXES = {"sliding-log": "log", "fixed-window": "fixed", "sliding-counter": "counter", "gcra": "gcra"}
 VALUES = {
     "none": (None, b"null"),
@@ -148,6 +159,28 @@ def test_limits_are_written_like_this(kit: StateKit, held: Held, clock: FrozenCl
     assert held[name] == ROWS.get(algorithm, bytes.fromhex(RING))
     # Under a clock held still a key is given an hour more.
     assert 0 < held.lives(name) <= 2 * HOUR_MS + HOUR_MS
+
+
+@pytest.mark.parametrize("algorithm", SUFFIXES)
+def test_units_set_aside_are_written_like_this(
+    kit: StateKit, held: Held, clock: FrozenClock, algorithm: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = iter(HOLDS)
+    monkeypatch.setattr("statekit.ratelimit.reservation.token_hex", lambda _: next(ids))
+    api = kit.rate_limiter("api", "5/minute", "100/hour", algorithm=algorithm)
+    api.hit("ip", 2)
+    clock.advance(1.5)
+    api.hit("ip")
+    first, second = (kit.run(api.reserving("ip", 1, ttl)) for ttl in (30, 0.5))
+    name = f"limit:{{api:ip}}:{SUFFIXES[algorithm]}"
+    rows, both = ROWS.get(algorithm, b""), SET_ASIDE[1] + SET_ASIDE[0]
+    room = b" " * len(SET_ASIDE[0])
+    assert held[name] == (rows + both if rows else bytes.fromhex(HELD_RING) + both)
+    assert held.lives(name) > HOUR_MS + 30_000
+    second.settle(0)
+    assert held[name] == (rows + SET_ASIDE[0] if rows else bytes.fromhex(HELD_RING) + SET_ASIDE[0] + room)
+    first.settle(0)
+    assert held[name][:2] == (rows[:2] or b"\x01\x13")
 
 
 def test_the_general_way_writes_the_ring_the_common_way_writes(
@@ -401,6 +434,19 @@ def test_a_ring_made_from_the_page_is_read(reader: Any, by_hand: Held, clock: Fr
     assert api.peek("ip", 2).retry_after == 10.0
     clock.advance(10)
     assert [api.hit("ip", 2).remaining, api.hit("ip", 4).remaining, api.hit("ip").allowed] == [4, 0, False]
+
+
+@pytest.mark.parametrize("algorithm", SUFFIXES)
+def test_units_set_aside_by_hand_are_read(
+    reader: Any, by_hand: Held, clock: FrozenClock, algorithm: str
+) -> None:
+    held = b"|a1b2c3d4e5f60718 40 1893456000000000 1893456030000000"
+    state = ROWS.get(algorithm) or b"\x02" + bytes.fromhex(RING)[1:]
+    by_hand[f"limit:{{api:ip}}:{SUFFIXES[algorithm]}"] = state + held + (b"" if algorithm in ROWS else b"  ")
+    clock.advance(1.5)
+    api = reader.rate_limiter("api", "100/minute", "100/hour", algorithm=algorithm)
+    assert api.peek("ip").remaining == 57
+    assert api.peek("ip", 97).limits[0].retry_after == pytest.approx(88.5)
 
 
 def test_sessions_written_by_hand_are_read(reader: Any, by_hand: Held) -> None:
