@@ -93,10 +93,11 @@ class InFlight(BaseInFlight[Store, Keeper, Hold]):
         return self._store.run(self.viewing(key))
 
     def _take(self, hold: Hold) -> None:
-        if hold._timeout:  # noqa: SLF001
+        waits = hold._timeout > 0  # noqa: SLF001 - its own hold
+        if not waits or hold._where not in self._keeper.lines:  # noqa: SLF001
+            self._try(hold, announce=waits)
+        if waits and not hold:
             self._wait(hold)
-        else:
-            self._try(hold, announce=False)
 
     def _try(self, hold: Hold, *, announce: bool) -> None:
         self._store.run(self._taking(hold, announce=announce), self._store.budget.decision)
@@ -165,10 +166,11 @@ class AsyncInFlight(BaseInFlight[AsyncStore, AsyncKeeper, AsyncHold]):
         return await self._store.run(self.viewing(key))
 
     async def _take(self, hold: AsyncHold) -> None:
-        if hold._timeout:  # noqa: SLF001
+        waits = hold._timeout > 0  # noqa: SLF001 - its own hold
+        if not waits or hold._where not in self._keeper.lines:  # noqa: SLF001
+            await self._try(hold, announce=waits)
+        if waits and not hold:
             await self._wait(hold)
-        else:
-            await self._try(hold, announce=False)
 
     async def _try(self, hold: AsyncHold, *, announce: bool) -> None:
         await self._store.run(self._taking(hold, announce=announce), self._store.budget.decision)

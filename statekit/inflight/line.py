@@ -1,6 +1,7 @@
 """The line: who waits in this process for a slot of one key. The first asks the store, the others wait for their turn.
 
-So a process asks for all its waiters as often as for one, and they get their slots in the order they came.
+So a process asks for all its waiters as often as for one, and they get their slots in the order they came. Who
+finds no line asks without one: where slots are free, nobody waits for anybody.
 """
 
 from __future__ import annotations
@@ -90,7 +91,7 @@ class Lines:
         return key in self._lines
 
     def join(self, place: Place[Any]) -> None:
-        """Take the last place. The first in an empty line may ask at once."""
+        """Take the last place. The first in an empty line may ask at once, for a slot may have come free just now."""
         with self._lock:
             place._line = line = self._lines.setdefault(place.key, [])  # noqa: SLF001 - same room
             line.append(place)

@@ -101,7 +101,7 @@ def test_what_cannot_be_ours_any_more_is_not_given_back(monkeypatch: pytest.Monk
     monkeypatch.setattr("statekit.inflight.ledger.monotonic", lambda: now)
     ledger.doubt(SLOT)
     now = 20.0
-    ledger.doubt(SLOT._replace(member="2 w 2"))
+    ledger.doubt(SLOT._replace(key="another"))
     now = 30.0
     with recorded(kit) as trips:
         kit.run(ledger.tending())
