@@ -24,6 +24,7 @@ import contextlib
 import weakref
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from statekit.errors import StoreUnavailable
@@ -310,35 +311,44 @@ class _WireLane(_Lane):
             wire.end(StoreUnavailable("the store is closed"))
 
 
+class _Loan:
+    """A connection borrowed: what it carries now, and the task that sees to it."""
+
+    __slots__ = ("batch", "task")
+    task: asyncio.Task[None]
+
+    def __init__(self, batch: list[Asked]) -> None:
+        self.batch = batch
+
+
 class _LoanLane(_Lane):
     """A line before the connections of a pool that is not ours: each is borrowed for one pipeline after another."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, pool: Any) -> None:
         super().__init__(loop, pool)
-        self._loans: dict[asyncio.Task[None], list[Asked]] = {}
+        self._loans: list[_Loan] = []
 
     def _send(self) -> None:
         self._gathered = 0
         while self._line and len(self._loans) < CONNECTIONS:
-            loan = self._chore(self._borrow())
-            self._loans[loan] = self._batch(WINDOW, renewed=True)
-            loan.add_done_callback(self._returned)
+            loan = _Loan(self._batch(WINDOW, renewed=True))
+            self._loans.append(loan)
+            loan.task = self._chore(self._borrow(loan))
+            loan.task.add_done_callback(partial(self._returned, loan))
 
-    async def _borrow(self) -> None:
+    async def _borrow(self, loan: _Loan) -> None:
         """Use one connection for a batch, then for the next, until nobody waits."""
-        loan = asyncio.current_task()
-        assert loan is not None
-        while batch := self._loans[loan]:
+        while batch := loan.batch:
             try:
                 with translated():
                     await self._carry(batch)
             except Exception as error:  # noqa: BLE001 - whatever it is, nobody may be left waiting for it
                 for asked in batch:
                     asked.fail(error)
-            self._loans[loan] = self._batch(WINDOW, renewed=True)
+            loan.batch = self._batch(WINDOW, renewed=True)
 
-    def _returned(self, loan: asyncio.Task[None]) -> None:
-        del self._loans[loan]
+    def _returned(self, loan: _Loan, _: asyncio.Task[None]) -> None:
+        self._loans.remove(loan)
         self._send()
 
     async def _carry(self, batch: list[Asked]) -> None:
@@ -358,20 +368,20 @@ class _LoanLane(_Lane):
             await self.pool.release(connection)
 
     def _sent(self) -> list[Asked]:
-        return [asked for batch in self._loans.values() for asked in batch if not asked.future.done()]
+        return [asked for loan in self._loans for asked in loan.batch if not asked.future.done()]
 
     def _overdue(self, now: float, *, late: bool) -> list[float]:
         deadlines: list[float] = []
-        for loan, batch in self._loans.items():
-            theirs = [asked.judged(now, excused=late) for asked in batch]
+        for loan in self._loans:
+            theirs = [asked.judged(now, excused=late) for asked in loan.batch]
             if theirs and max(theirs) <= now:
-                loan.cancel()  # the connection has to go with the last of them: the peer may be gone for good
+                loan.task.cancel()  # the connection has to go with the last of them: the peer may be gone for good
             deadlines += theirs
         return deadlines
 
     def abort(self) -> None:
         super().abort()
-        for loan, batch in tuple(self._loans.items()):
-            for asked in batch:
+        for loan in self._loans:
+            for asked in loan.batch:
                 asked.fail(StoreUnavailable("the store is closed"))
-            loan.cancel()
+            loan.task.cancel()

@@ -241,7 +241,7 @@ async def test_whatever_happens_no_reply_reaches_another(
 
         async def caller(name: str) -> None:
             nonlocal right
-            for number in range(60):
+            for number in range(30):
                 words = [f"{name}.{number}.{part}" for part in range(dice.choice((1, 1, 1, 3, 300)))]
                 asking = together(*(command("ECHO", word) for word in words))
                 try:
@@ -254,16 +254,15 @@ async def test_whatever_happens_no_reply_reaches_another(
 
         async def trouble() -> None:
             while True:
-                await asyncio.sleep(0.05)
+                enough = right + 60
+                while right < enough:  # noqa: ASYNC110 - as often as there is something to disturb
+                    await asyncio.sleep(0.001)
                 outage.cut()
-                await asyncio.sleep(0.01)
-                outage.restore()
 
         troubling = asyncio.create_task(trouble())
         await asyncio.gather(*(caller(str(number)) for number in range(60)))
         troubling.cancel()
-        outage.restore()
-        assert right > 300
+        assert right > 100
         assert await one.store.run(command("ECHO", "fine"), budget=10) == b"fine"
         await one.close()
         await client.aclose()
