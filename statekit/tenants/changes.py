@@ -22,7 +22,7 @@ from statekit.tenants.core import (
     unknown,
 )
 from statekit.tenants.layers import Overrides, described, patched, read, written
-from statekit.tenants.local import Local
+from statekit.tenants.local import Local, Stack
 from statekit.tenants.settings import TenantSettings
 
 __all__ = ["Changes", "Rewrite"]
@@ -148,15 +148,25 @@ class Changes(Generic[S]):
     def _check_everyone(self, documents: Mapping[str, Document], snapshot: Snapshot) -> None:
         """Refuse defaults under which a tenant that is well would not validate any more."""
         self._check("", documents)  # a tenant nobody has configured
+        well: set[Any] = set()  # many tenants say the same: what was found well once is not validated again
         for tenant in tenants_among(documents):
-            try:
-                self._local.layers.settings(self._local.stack(tenant_document(tenant), documents).readable())
-            except ValidationError as error:
-                if not self._local.rejected(tenant, snapshot):
-                    raise DocumentInvalid(
-                        f"with these defaults tenant {tenant!r:.80} would not validate: {described(error)}. "
-                        "Nothing was written"
-                    ) from error
+            stack = self._local.stack(tenant_document(tenant), documents)
+            said = tuple((layer, document.text) for layer, _, document in stack.layers)
+            if said not in well and self._is_well(tenant, stack, snapshot):
+                well.add(said)
+
+    def _is_well(self, tenant: str, stack: Stack, snapshot: Snapshot) -> bool:
+        """Whether a tenant validates; raises `DocumentInvalid` if it does not any more."""
+        try:
+            self._local.layers.settings(stack.readable())
+        except ValidationError as error:
+            if not self._local.rejected(tenant, snapshot):
+                raise DocumentInvalid(
+                    f"with these defaults tenant {tenant!r:.80} would not validate: {described(error)}. "
+                    "Nothing was written"
+                ) from error
+            return False
+        return True
 
 
 def _with(snapshot: Snapshot, name: str, after: Overrides) -> Mapping[str, Document]:

@@ -4,13 +4,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Self
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
+from statekit import StateKit
 from statekit.errors import DocumentInvalid, UsageError, VersionConflict
 from statekit.tenants import TenantSettings
 from statekit.tenants.core import TenantChange, reverted
@@ -221,3 +222,27 @@ def test_a_patch_applied_twice_is_applied_once(document: dict, patch: dict) -> N
     once = patched(document, patch)
     assert patched(once, patch) == once
     assert parsed(written(once)) == once
+
+
+def test_new_defaults_are_validated_once_for_tenants_that_say_the_same(monkeypatch) -> None:
+    class Bounded(TenantSettings):
+        low: int = 0
+        high: int = 10
+
+        @model_validator(mode="after")
+        def _ordered(self) -> Self:
+            if self.low > self.high:
+                raise ValueError("low is above high")
+            return self
+
+    tenants = StateKit.in_memory().tenants(Bounded)
+    for n in range(30):
+        tenants.update(f"t{n}", {"low": n % 3})
+    layers, seen = tenants._changes._local.layers, []
+    settings = layers.settings
+    monkeypatch.setattr(layers, "settings", lambda documents: seen.append(1) or settings(documents))
+    tenants.update_defaults({"high": 9})
+    assert len(seen) <= 1 + 3 + 1
+    with pytest.raises(DocumentInvalid, match="with these defaults tenant 't11' would not validate"):
+        tenants.update_defaults({"high": 1})
+    assert tenants.get("t2").high == 9
