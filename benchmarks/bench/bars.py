@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
-from benchmarks.bench.text import amount
+from benchmarks.bench.text import figure
 
 __all__ = ["bars"]
 
-WIDTH, LEFT, RIGHT, ROW, THICK = 900, 290, 130, 28, 16
+WIDTH, LEFT, RIGHT, ROW, THICK = 900, 290, 190, 28, 16
 WIDE = 25
 """Where the largest value is more than this many times the smallest, the scale is logarithmic."""
 
@@ -56,7 +56,7 @@ def _row(one: dict[str, Any], top: float, unit: str, scale: Scale) -> str:
     whisker = (
         f'<line class="whisker" x1="{q1:.1f}" x2="{q3:.1f}" y1="{middle}" y2="{middle}"/>' if q1 != q3 else ""
     )
-    value = f'<text x="{max(end, q3) + 8:.1f}" y="{middle + 4}">{escape(amount(one["median"], unit))}</text>'
+    value = f'<text x="{max(end, q3) + 8:.1f}" y="{middle + 4}">{escape(figure(one, unit))}</text>'
     return name + bar + whisker + value
 
 

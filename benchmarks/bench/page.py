@@ -103,7 +103,7 @@ def _part(part: dict[str, Any]) -> Iterator[str]:
         kind, mark = MARKS[promise["kept"]]
         yield f'<li class="{kind}"><b>{mark}</b> {escape(promised(promise, part["unit"]))}</li>'
     for check in part["checks"]:
-        kind, mark = MARKS[check["passed"]] if not check["passed"] else ("checked", "✓ checked")
+        kind, mark = ("checked", "✓ checked") if check["passed"] else ("missed", "✗ not so")
         detail = f": {check['detail']}" if check["detail"] else ""
         yield f'<li class="{kind}"><b>{mark}</b> {escape(check["who"])} {escape(check["what"] + detail)}</li>'
     yield "</ul>" if part["promises"] or part["checks"] else ""

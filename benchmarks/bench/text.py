@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-__all__ = ["allowed", "amount", "documented", "lines", "measured", "promised", "tables", "totals"]
+__all__ = ["allowed", "amount", "documented", "figure", "lines", "measured", "promised", "tables", "totals"]
 
 SCALES = (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6), ("ns", 1e-9))
 
@@ -23,6 +23,12 @@ def _digits(value: float) -> str:
     if value == round(value) or abs(value) >= 1000:
         return f"{round(value):,}"
     return f"{value:.3g}"
+
+
+def figure(one: dict[str, Any], unit: str) -> str:
+    """What a contender took, and its median call where calls were timed one by one."""
+    whole = amount(one["median"], unit)
+    return f"{whole} (p50 {amount(one['p50'], unit)})" if "p50" in one else whole
 
 
 def promised(promise: dict[str, Any], unit: str) -> str:
@@ -124,7 +130,7 @@ def _table(part: dict[str, Any]) -> Iterator[str]:
 def _cells(one: dict[str, Any], unit: str) -> str:
     if one["role"] == "absent" or "failed" in one:
         return f"{_value(one, unit)} | "
-    whole = amount(one["median"], unit)
+    whole = figure(one, unit)
     return (
         f"{whole} | {amount(one['q1'], unit)} to {amount(one['q3'], unit)}"
         if one["q1"] != one["q3"]
