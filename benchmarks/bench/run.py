@@ -98,7 +98,7 @@ def _checked(checks: Iterable[Check]) -> tuple[list[dict[str, Any]], dict[str, s
         wrong = check.fn()
         told.append({"who": check.who, "what": check.what, "passed": not wrong, "detail": wrong or ""})
         if wrong and check.fatal:
-            failed.setdefault(check.who, f"{check.what}: {wrong}")
+            failed.setdefault(check.who, wrong)
     return told, failed
 
 
