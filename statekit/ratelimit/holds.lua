@@ -19,10 +19,13 @@ local function holds_of(text, longest)
     end
     if hold.deadline + longest > now then holds[#holds + 1] = hold else lapsed = true end
   end
-  table.sort(holds, function(a, b)
-    if a.deadline == b.deadline then return a.id < b.id end
-    return a.deadline < b.deadline
-  end)
+  -- They were written in this order; only one that was moved may have left its place.
+  if moved then
+    table.sort(holds, function(a, b)
+      if a.deadline == b.deadline then return a.id < b.id end
+      return a.deadline < b.deadline
+    end)
+  end
   return holds, moved, lapsed
 end
 

@@ -65,24 +65,21 @@ class Lease:
 
     # -- spending ------------------------------------------------------------------------------------------
 
-    def spend(self, cost: int, now: int) -> bool:
-        """Take units of the slice, if it has that many and still lasts."""
-        if cost > self.tokens or now >= self.deadline:
-            return False
-        self.tokens -= cost
+    def spend(self, cost: int, now: int) -> Decision | None:
+        """Take units of the slice, if it has that many and still lasts; the answer, as the store would give it."""
+        tokens = self.tokens - cost
+        if tokens < 0 or now >= self.deadline:
+            return None
+        self.tokens = tokens
         self.spent += cost
-        return True
-
-    def decision(self, now: int) -> Decision:
-        """The answer to a hit that was spent here: what the store said last, and what is left here."""
-        figures, tokens = self._figures, self.tokens
+        figures: tuple[int, ...] = self._figures
         if len(figures) == 6:
             _, at, left, _, more, reset = figures
-            told: tuple[int, ...] = (1, at, left + tokens, 0, more, reset)
+            figures = (1, at, left + tokens, 0, more, reset)
         else:
-            told = with_tokens(figures, tokens)
+            figures = with_tokens(figures, tokens)
         # allowed, hits, figures, degraded, local, aged_us
-        return Decision(True, self._hits, told, False, True, now - self._received)  # noqa: FBT003 - by position
+        return Decision(True, self._hits, figures, False, True, now - self._received)  # noqa: FBT003 - by position
 
     # -- asking --------------------------------------------------------------------------------------------
 

@@ -12,9 +12,10 @@ Rule 4: a slice whose deadline has passed is settled by the caller's next hit, o
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from secrets import token_hex
-from time import monotonic_ns
+from time import clock_gettime_ns
 from typing import Any
 
 from statekit.errors import StoreError, UsageError
@@ -31,6 +32,7 @@ from statekit.store.store import AsyncStore, Store
 
 __all__ = ["Leases", "leased"]
 
+_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 HALF = 5_000
 MOST_LENT = 5_000
 IDLE_AFTER = 0.25
@@ -44,7 +46,8 @@ def leased(rule: Rule, *, lease: bool) -> bool:
 
 
 def _micros() -> int:
-    return monotonic_ns() // 1000
+    """Microseconds of a clock that never stops, not even while the machine is suspended: the store's goes on, too."""
+    return clock_gettime_ns(_CLOCK) // 1000
 
 
 class Leases:
@@ -78,7 +81,7 @@ class Leases:
             return None
         now = self._now()
         with self._lock:
-            return lease.decision(now) if lease.spend(cost, now) else None
+            return lease.spend(cost, now)
 
     def hitting(self, key: str, cost: int) -> Op[Decision]:
         """The operation behind a hit: spends here, or asks the store, and for a slice with it."""

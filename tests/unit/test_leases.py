@@ -73,8 +73,7 @@ def test_a_local_decision_counts_both_what_is_left_in_the_store_and_here():
     lease = Lease(SECOND, 0)
     first = granted(lease, 50, asked=0, now=10)
     assert (first.remaining, first.local) == (950, False)
-    lease.spend(1, 400_010)
-    decision = lease.decision(400_010)
+    decision = lease.spend(1, 400_010)
     assert (decision.remaining, decision.local, decision.aged_us) == (949, True, 400_000)
     assert decision.at == pytest.approx(0.400005)
 
