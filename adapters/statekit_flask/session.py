@@ -122,7 +122,11 @@ class StatekitSessionInterface(SessionInterface):
 
         def carried() -> str | None:
             request = here()
-            if request is None or "HTTP_COOKIE" not in request.environ:
+            if request is None:
+                raise UsageError(
+                    "this session's request has ended: read it before, or copy its context along"
+                )
+            if "HTTP_COOKIE" not in request.environ:
                 return None
             policy = self.policy(app)
             return policy.pick(request.cookies, **_seen(request, policy))

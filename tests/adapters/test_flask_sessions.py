@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 from typing import Any
 
@@ -10,9 +11,10 @@ import flask_login
 import pytest
 from flask import flash, get_flashed_messages, session
 from markupsafe import Markup
+from werkzeug.test import EnvironBuilder
 
 from statekit import StateKit
-from statekit.errors import NonPrimitiveValue
+from statekit.errors import NonPrimitiveValue, UsageError
 from statekit_flask import StatekitFlask
 
 
@@ -346,3 +348,15 @@ def test_a_flask_login_renews_the_id_and_its_logout_ends_it(club: Any) -> None:
 def test_a_page_of_a_flask_login_site_costs_one_round_trip(club: Any) -> None:
     club.browser.post("/login/7")
     assert len(club.trips("GET", "/me")[1]) == 1
+
+
+def test_a_session_first_read_after_its_request_says_so(site: Any) -> None:
+    shop_ = shop(site)
+    kept: list[Any] = []
+    shop_.app._got_first_request = False
+    shop_.app.get("/keep")(lambda: kept.append(session._get_current_object()) or "")
+    shop_.browser.post("/cart/apple")
+    shop_.app.wsgi_app(dict(EnvironBuilder(path="/keep").get_environ()), lambda *_: None).close()
+    gc.collect()
+    with pytest.raises(UsageError, match="request has ended"):
+        len(kept[0])
