@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 import sys
 from array import array
 from bisect import bisect_left
 from pathlib import Path
+from threading import Thread
 from time import sleep
 
 import redis
+
+from statekit import AsyncStateKit, StateKit
+from tests.conftest import PATIENT
 
 PROGRAM = Path(__file__).with_name("lease_process.py")
 PROCESSES = 4
@@ -102,3 +107,55 @@ def test_what_proves_a_violation_is_not_blind():
     assert most_in_a_window(inside, 911) == 10
     assert most_in_a_window(inside, 910) == 9
     assert most_in_a_window([(0, 10**6)], 500) == 0
+
+
+def test_threads_share_a_slice_and_are_allowed_exactly_the_limit(valkey_url, namespace):
+    """Two processes' kits, eight threads each: whoever finds a slice used up goes on without waiting."""
+    kits = [StateKit.connect(valkey_url, namespace, budget=PATIENT) for _ in range(2)]
+    limiters = [kit.rate_limiter("bulk", "20000/hour", lease=True, on_outage="deny") for kit in kits]
+    counts = []
+
+    def hit(limiter):
+        decisions = [limiter.hit("hot") for _ in range(1500)]
+        counts.append((sum(map(bool, decisions)), sum(d.local and d.allowed for d in decisions)))
+
+    threads = [Thread(target=hit, args=(limiters[number % 2],)) for number in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    rest = sum(drained(limiter) for limiter in limiters)
+    for kit in kits:
+        kit.close()
+    assert sum(allowed for allowed, _ in counts) + rest == 20_000
+    assert sum(local for _, local in counts) > 10_000
+
+
+def drained(limiter):
+    """How many hits a process is still allowed."""
+    allowed = 0
+    while limiter.hit("hot").allowed:
+        allowed += 1
+    return allowed
+
+
+def test_tasks_share_a_slice_and_are_allowed_exactly_the_limit(valkey_url, namespace):
+    """Those that come while a slice is being asked for are decided in the same round trip, one by one."""
+
+    async def run():
+        async with AsyncStateKit.connect(valkey_url, namespace, budget=PATIENT) as kit:
+            bulk = kit.rate_limiter("bulk", "5000/hour", lease=True, on_outage="deny")
+
+            async def hit():
+                decisions = []
+                for _ in range(60):
+                    decisions.append(await bulk.hit("hot"))
+                    await asyncio.sleep(0)
+                return decisions
+
+            done = await asyncio.gather(*(hit() for _ in range(100)))
+            return [decision for decisions in done for decision in decisions]
+
+    decisions = asyncio.run(run())
+    assert sum(map(bool, decisions)) == 5_000
+    assert sum(d.local and d.allowed for d in decisions) > 1_000
