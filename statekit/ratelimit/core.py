@@ -33,7 +33,7 @@ from statekit.errors import StoreError, StoreRejected, UsageError
 from statekit.ratelimit.decision import Decision
 from statekit.ratelimit.rule import KIND, WIRE, Hit, OnOutage, Rule
 from statekit.store.keys import Keys
-from statekit.store.op import Arg, Call, Op, Reply, Script, ask
+from statekit.store.op import Arg, Call, Op, Reply, Script
 
 __all__ = [
     "HIT",
@@ -100,8 +100,8 @@ def deciding(
     names = [hit.rule.key(keys, hit.key) for hit in hits]
     if len(names) > 1:
         hits, names = _merged(hits, names)
-    call = HIT.call(names, [now, *(hit.rule.spec(hit.need, hit.take) for hit in hits)])
-    return _decided(call, hits, outage, refusals)
+    specs = [hit.rule.spec(hit.need, hit.take) for hit in hits]
+    return _decided(HIT.call(names, (now, *specs)), hits, outage, refusals)
 
 
 def _decided(call: Call, hits: Sequence[Hit], outage: Outage, refusals: Remembered) -> Op[Decision]:
@@ -110,9 +110,11 @@ def _decided(call: Call, hits: Sequence[Hit], outage: Outage, refusals: Remember
         return refused
     asked = refusals.asking()
     try:
-        reply = yield from ask(call)
+        (reply,) = yield (call,)  # not `ask`: one generator less under every hit
     except StoreError as error:
         return without_store(call, hits, outage, error)
+    if isinstance(reply, StoreError):
+        return without_store(call, hits, outage, reply)
     decision = _told(hits, reply)
     if not decision.allowed:
         refusals.remember(hits, decision, asked)
