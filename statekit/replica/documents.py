@@ -67,12 +67,12 @@ class Documents(Mapping[str, D], Generic[D]):
         return self._news[name] is not None if name in self._news else name in self._base
 
     def __iter__(self) -> Iterator[str]:
-        if not self._news:
-            return iter(self._base)
-        return iter([*self._kept(), *(name for name, one in self._news.items() if one is not None)])
-
-    def _kept(self) -> list[str]:
-        return [name for name in self._base if name not in self._news]
+        for name in self._base:
+            if name not in self._news:
+                yield name
+        for name, one in self._news.items():
+            if one is not None:
+                yield name
 
     def __len__(self) -> int:
         return self._length
