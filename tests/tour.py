@@ -20,9 +20,13 @@ def tour(kit: Any) -> None:
         limiter = kit.rate_limiter(f"l-{algorithm}", "5/minute", "100/hour", algorithm=algorithm)
         assert limiter.hit("ip").allowed
         assert not limiter.peek("ip").degraded
+        with limiter.reserve("ip", 2) as reservation:
+            assert reservation.settle(1)
         limiter.reset("ip")
     one = kit.rate_limiter("one", "1/hour")
     wait_until(lambda: one.hit("ip").local, message="the messages that end local refusals cannot be heard")
+    leased = kit.rate_limiter("leased", "100000/minute", lease=True)
+    wait_until(lambda: leased.hit("ip").local, message="no slice of a limit was leased")
     sessions = kit.sessions()
     session = sessions.open(None)
     session["cart"] = 1

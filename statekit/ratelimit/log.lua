@@ -109,7 +109,7 @@ end
 -- them: written at another moment they would not be true any more after a clock was set back to that hit.
 local function keep(log)
   local text, at = setting_aside().written(log.holds), log.start + 8 * log.capacity
-  log.room = log.room or call('STRLEN', log.key) - at
+  log.room = log.room or #call('GETRANGE', log.key, at, -1)
   if log.capacity == 0 or #text > log.room then
     local edges = log.edges
     log.edges = {}

@@ -36,6 +36,7 @@ class Scene:
         self.kit = StateKit.connect(url, namespace, budget=PATIENT, snapshot_dir=None)
         self.limiter = self.kit.rate_limiter("api", "5/minute")
         self.limiter.hit("used", 5)
+        self.reservation = self.limiter.reserve("reserved", 3)
         self.reports = self.kit.in_flight("reports", 1)
         self.holds = [self.reports.acquire(key) for key in ("taken", "ending")]
         self.sessions = self.kit.sessions()
@@ -90,6 +91,8 @@ class Scene:
             "`limiter.hit`, over the limit": lambda: self.limiter.hit("used"),
             "`limiter.peek`": lambda: self.limiter.peek("used"),
             "`limiter.reset`": lambda: self.limiter.reset("used"),
+            "`limiter.reserve`": lambda: self.limiter.reserve("fresh").decision,
+            "`reservation.settle`": lambda: self.reservation.settle(1),
             "`in_flight.hold`, a slot is free": lambda: self.reports.acquire("fresh"),
             "`in_flight.hold`, none is free": lambda: self.reports.acquire("taken"),
             "`hold.release`": self.holds[1].release,
@@ -192,6 +195,7 @@ def test_each_call_does_what_the_page_says(server: Server, namespace: str, kind:
     if column == "emptied":
         assert answers["reading a session"].is_new
         assert not answers["`limiter.hit`, over the limit"].degraded
+        assert answers["`reservation.settle`"] is False
         assert scene.kit.flags.enabled("new")
     elif column != "slow or gone":
         assert not answers["`limiter.hit`, over the limit"].allowed
