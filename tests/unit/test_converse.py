@@ -34,8 +34,8 @@ class Peer:
                 link, _ = self._listener.accept()
             except OSError:
                 return
-            threading.Thread(target=self._serve, args=(link, self.connections), daemon=True).start()
-            self.connections += 1
+            number, self.connections = self.connections, self.connections + 1
+            threading.Thread(target=self._serve, args=(link, number), daemon=True).start()
 
     def _serve(self, link: socket.socket, number: int) -> None:
         with link:
