@@ -34,17 +34,14 @@ spent, least, most, lasts = tonumber(spent), tonumber(least), tonumber(most), to
 local spec = specs[1]
 local opened = open[spec.algorithm](key, spec)
 local holds = opened.holds
+setting_aside()
 
 -- What was spent was spent before now, so from now on it counts longer than it need: never too short. A hold that
 -- is not there any more, because it was settled before or nobody did so in time, charges nothing.
-local settled, freed = 0, 0
-for i, hold in ipairs(holds) do
-  if hold.id == old then
-    table.remove(holds, i)
-    settled, freed = 1, hold.units - spent
-    if spent > 0 then opened.charge(spent) end
-    break
-  end
+local settled, freed, place = 0, 0, holding.find(holds, old)
+if place then
+  settled, freed = 1, holding.remove(holds, place) - spent
+  if spent > 0 then opened.charge(spent) end
 end
 
 local charge
@@ -57,11 +54,7 @@ if id ~= '' and not full then
   held = min(most, max(least, floor(free / 4)))
   freed = freed - spec.take - held
 end
-if held > 0 then
-  local at = #holds + 1
-  while at > 1 and holds[at - 1].deadline > now + lasts do at = at - 1 end
-  table.insert(holds, at, { id = id, units = held, made = now, deadline = now + lasts })
-end
+if held > 0 then holding.add(holds, { id = id, units = held, made = now, deadline = now + lasts }) end
 if settled == 1 or held > 0 then
   opened.keep()
   spec.states = laden(spec, opened)

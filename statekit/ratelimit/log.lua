@@ -72,7 +72,7 @@ local function capacity(log, n)
   return max(n, 1, min(floor((class - 6 - log.start) / 8), log.most))
 end
 
-local function version(log) return char(log.holds[1] and 2 or 1) end
+local function version(log) return char(log.holds.n > 0 and 2 or 1) end
 
 -- The header as it shall be. A hint that this call knows nothing about is blanked: its counts are relative
 -- to the newest entry, so it would be wrong from now on.
@@ -98,7 +98,7 @@ local function rebuild(log, body)
   log.capacity = capacity(log, log.n)
   log.head = log.n % log.capacity
   local pad, text = string.rep('\0', 8 * (log.capacity - log.n)), ''
-  if log.holds[1] then text = setting_aside().written(log.holds) end
+  if log.holds.n > 0 then text = setting_aside().written(log.holds) end
   -- Room for as many holds again, or each new one would copy the ring.
   log.room = #text > (log.room or 0) and 2 * #text or #text > 0 and log.room or 0
   local rest = text .. string.rep(' ', log.room - #text)
@@ -158,7 +158,7 @@ local function load(key, spec)
   local log = { key = key, bits = spec.bits, shift = spec.shift, n = 0, m = 0, capacity = 0, head = 0,
     newest = 0, total = 0, start = FIXED, edges = {}, most = spec.longest.count,
     wanted = min(#spec.limits, 8), window = spec.longest.window, life = spec.longest.window * 1.25,
-    holds = {}, room = 0 }
+    holds = no_holds(), room = 0 }
   if h == '' then return log end
   local layout
   layout, log.bits, log.shift, log.m = byte(h, 1, 4)

@@ -25,7 +25,13 @@ for i, text in ipairs(texts) do
 end
 
 -- Units set aside: all algorithms count them alike. These functions are made where there are any, for that is rare.
-local holding
+local holding, SIZE = nil, 62
+local function no_holds() return { n = 0, total = 0, made = 0, text = '' } end
+-- The number in some columns of the i-th hold.
+local function number_of(holds, i, from, to)
+  local before = SIZE * (i - 1)
+  return tonumber(string.sub(holds.text, before + from, before + to))
+end
 local function setting_aside()
   if holding then return holding end
   -- include holds.lua
@@ -34,14 +40,15 @@ end
 
 -- The states of an opened key with its holds over them, and the function that charges units.
 local function laden(spec, opened)
-  if not opened.holds[1] then return opened.states, opened.charge end
+  if opened.holds.n == 0 then return opened.states, opened.charge end
   return setting_aside().laden(spec, opened)
 end
 
 -- Milliseconds a key lives that would live `micros` without its holds.
 local function life_of(opened, window, micros)
-  local last = opened.holds[#opened.holds]
-  return lifetime(last and max(micros, last.deadline + window - now) or micros)
+  local holds = opened.holds
+  if holds.n > 0 then micros = max(micros, number_of(holds, holds.n, 47, 62) + window - now) end
+  return lifetime(micros)
 end
 
 -- Each algorithm opens a key. It returns `states`, for each limit the units `used` and `wait(target)`,

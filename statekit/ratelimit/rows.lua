@@ -90,8 +90,8 @@ local OPEN = { fixed = open_fixed, counter = open_counter, gcra = open_gcra }
 
 -- Read all rows of a key, and the holds behind them; nothing if there is no key.
 local function rows_of(key, window)
-  local rows, row, holds, moved, text = {}, {}, {}, false, call('GET', key) or ''
-  local bar = string.find(text, '|', 1, true)
+  local rows, row, holds, moved, text = {}, {}, nil, false, call('GET', key) or ''
+  local bar = string.find(text, '=', 1, true)
   if bar then
     holds, moved = setting_aside().read(string.sub(text, bar), window)
     text = string.sub(text, 1, bar - 1)
@@ -100,7 +100,7 @@ local function rows_of(key, window)
     row[#row + 1] = tonumber(number)
     if #row == 4 then rows[#rows + 1], row = row, {} end
   end
-  return rows, holds, moved
+  return rows, holds or no_holds(), moved
 end
 
 -- Write all; the key lives until neither a row nor a hold counts anything any more.
@@ -111,7 +111,7 @@ local function save(key, opened, window)
     longest = max(longest, state.wait(0))
   end
   local text = table.concat(numbers, ' ')
-  if opened.holds[1] then text = text .. setting_aside().written(opened.holds) end
+  if opened.holds.n > 0 then text = text .. setting_aside().written(opened.holds) end
   call('SET', key, text, 'PX', life_of(opened, window, longest))
 end
 

@@ -68,7 +68,7 @@ limit_sets = st.lists(
 moves = st.integers(0, 8) | st.integers(-20, 80) | st.sampled_from([1000, 10**6, -(10**6), 86400 * 10**6])
 costs = st.integers(1, 4) | st.sampled_from([1, 1, 1, 500, 10**6])
 spends = st.integers(0, 5) | st.sampled_from([0, 500, 10**6, LARGEST])
-ids = st.sampled_from(["", "a1", "b2", "c3", "d4"])
+ids = st.sampled_from(["", *(16 * digit for digit in "abcd")])
 steps = st.lists(
     st.tuples(
         moves, st.sampled_from(["hit", "reserve", "lease", "settle"]), costs, ids, spends, st.integers(0, 40)
@@ -97,7 +97,7 @@ def test_the_scripts_and_their_twins_agree(algorithm, valkey_url, plans, steps, 
         elif verb == "settle":
             pair.hold(now, spec(algorithm, limits, 1, 0), old, spent)
         else:
-            id_ = old if old and old not in known(pair) else f"f{next(fresh):x}"
+            id_ = old if old and old not in known(pair) else f"{next(fresh):016x}"
             if verb == "reserve":
                 pair.hold(now, spec(*asked, 0, int(shadow)), new=id_, least=cost, most=cost, lasts=lasts)
             else:
@@ -193,7 +193,7 @@ def test_held_units_count_exactly_as_long_as_they_must(valkey_url, limits, steps
         olds = [*oracle.holds, ""]
         one = olds[choice % len(olds)]
         most = oracle.holds[one][0] if one else 0
-        check(pair, oracle, now, (verb, cost, one, min(spent, most), lasts, f"e{number:x}"))
+        check(pair, oracle, now, (verb, cost, one, min(spent, most), lasts, f"{number:016x}"))
 
 
 def forget(oracle, now):
@@ -217,4 +217,4 @@ def test_many_holds_over_a_long_ring_are_exact(server_url, seed):
         spent = rng.randrange(oracle.holds[old][0] + 1) if old else 0
         verb = rng.choice(["hit", "hit", "reserve", "lease", "settle"])
         cost = 1 if rng.random() < 0.8 else rng.randrange(1, 40)
-        check(pair, oracle, now, (verb, cost, old, spent, rng.randrange(1500), f"e{number:x}"))
+        check(pair, oracle, now, (verb, cost, old, spent, rng.randrange(1500), f"{number:016x}"))
