@@ -72,12 +72,12 @@ class LocalFlags(Generic[R]):
         (True, False)
         """
         try:
-            decide = self._rules.get(name) if _overrides.get() is None else None
-        except TypeError:  # a list or dict cannot even be looked up
-            decide = None
-        if decide is None:
+            decide = self._rules[name]
+        except (KeyError, TypeError):  # a list or dict cannot even be looked up
             return self._decided(name, actor, default, attributes).enabled
-        return decide(actor, attributes).enabled
+        if _overrides.get() is None:
+            return decide(actor, attributes).enabled
+        return self._decided(name, actor, default, attributes).enabled
 
     def value(self, name: str, /, default: Any = None, *, actor: Any = None, **attributes: Any) -> Any:
         """The value a flag serves to an actor, of the type of `default`; local, never raises for the store.
