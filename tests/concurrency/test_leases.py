@@ -77,21 +77,21 @@ def most_allowed(pairs, seconds):
 
 
 def test_the_fleet_is_never_allowed_more_than_the_limit_and_uses_it(server_url, namespace, tmp_path):
-    fleet = Fleet(server_url, namespace, "20000/second", 3, tmp_path)
+    fleet = Fleet(server_url, namespace, "20000/second", 2.2, tmp_path)
     fleet.start()
     told = fleet.ended()
     pairs = fleet.allowed()
     assert len(pairs) == sum(one["allowed"] for one in told)
     assert most_allowed(pairs, 1) <= 20_000
     assert sum(one["local"] for one in told) > 10 * sum(one["hits"] - one["local"] for one in told)
-    assert len(pairs) > 45_000, "of 60,000 in three windows"
+    assert len(pairs) > 30_000, "of 40,000 to 60,000 in two to three windows"
 
 
 def test_a_killed_process_takes_nothing_with_it_for_longer_than_a_window(valkey_url, namespace, tmp_path):
     """Its slice counts until its deadline and one window longer; the others never get more than the rest."""
-    fleet = Fleet(valkey_url, namespace, "5000/second", 4, tmp_path)
+    fleet = Fleet(valkey_url, namespace, "5000/second", 3.5, tmp_path)
     fleet.start()
-    sleep(1.5)
+    sleep(1.2)
     fleet.processes[0].kill()
     fleet.ended()
     pairs = fleet.allowed()
