@@ -47,6 +47,10 @@ def request(lab: Lab) -> Iterator[Comparison | Figures]:
         ],
         note="The WSGI app is called in this process, so that no HTTP server is measured.",
     )
+    yield from _one_by_one(lab, plain)
+
+
+def _one_by_one(lab: Lab, plain: Callable[[], Any]) -> Iterator[Comparison]:
     yield Comparison(
         "session alone",
         [

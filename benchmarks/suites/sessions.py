@@ -81,8 +81,7 @@ def _flask_session_trips(lab: Lab) -> dict[str, float]:
     return asked
 
 
-def _starsessions_trips(lab: Lab) -> dict[str, float]:
-    import redis.asyncio
+def _starsessions_app(client: Any) -> Any:
     from starlette.applications import Starlette
     from starlette.middleware import Middleware
     from starlette.requests import Request
@@ -90,8 +89,6 @@ def _starsessions_trips(lab: Lab) -> dict[str, float]:
     from starlette.routing import Route
     from starsessions import SessionAutoloadMiddleware, SessionMiddleware
     from starsessions.stores.redis import RedisStore
-
-    client = counting(redis.asyncio.Redis).from_url(lab.url)
 
     async def endpoint(request: Request) -> Response:
         USES[request.path_params["label"]](request.session)
@@ -105,10 +102,17 @@ def _starsessions_trips(lab: Lab) -> dict[str, float]:
         SessionMiddleware,
         {"store": RedisStore(connection=client), "lifetime": 7200, "cookie_https_only": False},
     )
-    app = Starlette(
+    return Starlette(
         routes=[Route("/new", new, methods=["POST"]), Route("/{label}", endpoint)],
         middleware=[Middleware(store[0], **store[1]), Middleware(SessionAutoloadMiddleware)],
     )
+
+
+def _starsessions_trips(lab: Lab) -> dict[str, float]:
+    import redis.asyncio
+
+    client = counting(redis.asyncio.Redis).from_url(lab.url)
+    app = _starsessions_app(client)
 
     async def visited() -> dict[str, float]:
         import httpx
@@ -150,6 +154,22 @@ USES: dict[str, Callable[[Any], Any]] = {
 }
 
 
+def _read(store: Store) -> Callable[[], Any]:
+    cookie = store.new()
+    return lambda: store.open(cookie)["items"]
+
+
+def _change(store: Store) -> Callable[[], Any]:
+    cookie, numbers = store.new(), count(1)
+
+    def request() -> None:
+        session = store.open(cookie)
+        session["visits"] = next(numbers)
+        store.save(session)
+
+    return request
+
+
 @case("sessions/cost", "What does a session cost: read only, and read, changed and saved?")
 def cost(lab: Lab) -> Iterator[Comparison]:
     ours, twin, flask = (
@@ -157,22 +177,8 @@ def cost(lab: Lab) -> Iterator[Comparison]:
         statekit(lab.memory_kit().sessions()),
         flask_session(lab),
     )
-    client, numbers = lab.client(), count(1)
+    client = lab.client()
     client.set("bench-session", json.dumps(DATA))
-
-    def read(store: Store) -> Callable[[], Any]:
-        cookie = store.new()
-        return lambda: store.open(cookie)["items"]
-
-    def change(store: Store) -> Callable[[], Any]:
-        cookie = store.new()
-
-        def request() -> None:
-            session = store.open(cookie)
-            session["visits"] = next(numbers)
-            store.save(session)
-
-        return request
 
     def get_and_set() -> None:
         client.set("bench-session", client.get("bench-session"), ex=7200)
@@ -180,23 +186,41 @@ def cost(lab: Lab) -> Iterator[Comparison]:
     yield Comparison(
         "opened and read",
         [
-            Contender("statekit", read(ours)),
-            Contender("Flask-Session", read(flask)),
-            Contender("statekit in memory", read(twin), twin=True),
+            Contender("statekit", _read(ours)),
+            Contender("Flask-Session", _read(flask)),
+            Contender("statekit in memory", _read(twin), twin=True),
             Contender("GET", lambda: client.get("bench-session"), floor=True),
         ],
     )
     yield Comparison(
         "opened, changed and saved",
         [
-            Contender("statekit", change(ours)),
+            Contender("statekit", _change(ours)),
             Contender(
-                "Flask-Session", change(flask), note="writes the whole session, over whatever is there"
+                "Flask-Session", _change(flask), note="writes the whole session, over whatever is there"
             ),
-            Contender("statekit in memory", change(twin), twin=True),
+            Contender("statekit in memory", _change(twin), twin=True),
             Contender("GET and SET", get_and_set, floor=True),
         ],
     )
+
+
+def _reading(store: Any, cookie: Any) -> Callable[[], Any]:
+    async def request() -> Any:
+        return (await store.open(cookie))["items"]
+
+    return request
+
+
+def _changing(store: Any, cookie: Any) -> Callable[[], Any]:
+    numbers = count(1)
+
+    async def request() -> None:
+        session = await store.open(cookie)
+        session["visits"] = next(numbers)
+        await store.save(session)
+
+    return request
 
 
 @case("sessions/asyncio", "The same for asyncio, one request at a time")
@@ -205,22 +229,8 @@ def asyncio_cost(lab: Lab) -> Iterator[Comparison]:
     cookies = {store: lab.run(begun(store)) for store in (ours, twin)}
     star, key = starsessions(lab)
     cookies[star] = key
-    client, numbers = lab.async_client(), count(1)
+    client = lab.async_client()
     lab.run(client.set("bench-session", json.dumps(DATA)))
-
-    def read(store: Any) -> Callable[[], Any]:
-        async def request() -> Any:
-            return (await store.open(cookies[store]))["items"]
-
-        return request
-
-    def change(store: Any) -> Callable[[], Any]:
-        async def request() -> None:
-            session = await store.open(cookies[store])
-            session["visits"] = next(numbers)
-            await store.save(session)
-
-        return request
 
     async def get() -> Any:
         return await client.get("bench-session")
@@ -231,18 +241,22 @@ def asyncio_cost(lab: Lab) -> Iterator[Comparison]:
     yield Comparison(
         "opened and read",
         [
-            Contender("statekit", read(ours)),
-            Contender("starsessions", read(star)),
-            Contender("statekit in memory", read(twin), twin=True),
+            Contender("statekit", _reading(ours, cookies[ours])),
+            Contender("starsessions", _reading(star, cookies[star])),
+            Contender("statekit in memory", _reading(twin, cookies[twin]), twin=True),
             Contender("GET", get, floor=True),
         ],
     )
     yield Comparison(
         "opened, changed and saved",
         [
-            Contender("statekit", change(ours)),
-            Contender("starsessions", change(star), note="writes the whole session, over whatever is there"),
-            Contender("statekit in memory", change(twin), twin=True),
+            Contender("statekit", _changing(ours, cookies[ours])),
+            Contender(
+                "starsessions",
+                _changing(star, cookies[star]),
+                note="writes the whole session, over whatever is there",
+            ),
+            Contender("statekit in memory", _changing(twin, cookies[twin]), twin=True),
             Contender("GET and SET", get_and_set, floor=True),
         ],
     )

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import itertools
 import random
-import struct
 from dataclasses import dataclass, field
 
 import pytest
 import redis
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from statekit.ratelimit.core import HIT, HOLD
@@ -17,23 +16,9 @@ from statekit.ratelimit.limits import LARGEST, Limit
 from statekit.ratelimit.memory import TWINS
 from statekit.ratelimit.rule import layout
 from statekit.store.memory import Data
+from tests.lua.asking import MICRO, START, numbers, relaxed, spec
 
-START = 1_893_456_000_000_000
-MICRO = 1e-6
 _keys = (f"{{held}}:{number}" for number in itertools.count())
-relaxed = settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-
-
-def spec(algorithm, limits, need, take=None, shadow=0):
-    bits, shift = layout(limits)
-    terms = " ".join(f"{limit.count} {limit.window_us}" for limit in limits)
-    return f"{algorithm} {need} {need if take is None else take} {shadow} {bits} {shift} {terms}"
-
-
-def numbers(reply):
-    return list(struct.unpack(f">{len(reply) // 8}q", reply))
 
 
 class Pair:
