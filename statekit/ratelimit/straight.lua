@@ -5,25 +5,25 @@
 -- general way does, in a third of the time, or returns nothing before anything is written. The layout is told
 -- in log.lua.
 
-local read, pack = struct.unpack, struct.pack
+local read, pack, match, find = struct.unpack, struct.pack, string.match, string.find
 
 -- Look at one log: adds what it says to the reply and returns what charging it takes; nothing if it is for the
 -- general way.
 local function look(key, spec, reply)
-  local need, take, shadow, terms = string.match(spec, '^log (%d+) (%d+) (%d) %d+ 0 (.+)$')
+  local need, take, shadow, terms = match(spec, '^log (%d+) (%d+) (%d) %d+ 0 (.+)$')
   local h = need and call('GETRANGE', key, 0, 123) or ''
   if #h < 52 then return end
-  local version, wide, shift, m, capacity, head, n, newest, total, at = read('>BBBBI4I4I4I8I4', h)
+  local version, wide, shift, m, capacity, head, _, newest, total = read('>BBBBI4I4I4I8I4', h)
   if version ~= 1 or shift ~= 0 or now < newest then return end
   need, take = tonumber(need), tonumber(take)
   local unit, split, span = 2 ^ wide, 2 ^ (32 - wide), 2 ^ (64 - wide)
-  local start, kept, longest, edges, full = 28 + 24 * m, 0, 0, '', false
-  for count, window in string.gmatch(terms, '(%d+) (%d+)') do
+  local start, at, kept, longest, edges, full, from = 28 + 24 * m, 29, 0, 0, '', false, 1
+  repeat
     if m == 0 or at + 23 > #h then return end
+    local _, stop, count, window = find(terms, '^(%d+) (%d+) ?', from)
     -- The edge of this window, as it was when the header was written.
-    local own, oldest, inside, before
-    own, oldest, inside, before, at = read('>I8I8I4I4', h, at)
-    count, window, m = tonumber(count), tonumber(window), m - 1
+    local own, oldest, inside, before = read('>I8I8I4I4', h, at)
+    count, window, m, at, from = tonumber(count), tonumber(window), m - 1, at + 24, stop + 1
     if own ~= window or inside == 0 or newest + window <= now then return end
     if count >= unit or window > span then return end
     -- Entries that have left since: mostly one a hit. Many are better found by search.
@@ -31,8 +31,8 @@ local function look(key, spec, reply)
     while oldest + window <= now do
       inside, tries = inside - 1, tries - 1
       if tries == 0 then return end
-      local from = start + 8 * ((head - inside) % capacity)
-      local high, low = read('>I4I4', call('GETRANGE', key, from, from + 7))
+      local word = start + 8 * ((head - inside) % capacity)
+      local high, low = read('>I4I4', call('GETRANGE', key, word, word + 7))
       oldest, before = newest - (newest - high * split - floor(low / unit)) % span, low % unit
     end
     -- Where more than the oldest entry must leave first, the wait is found by search.
@@ -44,7 +44,7 @@ local function look(key, spec, reply)
     reply[i + 4] = newest + window - now
     edges = edges .. pack('>I8I8I4I4', window, oldest, inside + 1, before)
     kept, longest = max(kept, inside), max(longest, window)
-  end
+  until from > #terms
   -- Hints that would be left wrong, a ring that is full or mostly dead: for the general way.
   local charged = take > 0 and not full
   if charged and (m > 0 or kept >= capacity or capacity > 64 and kept * 4 < capacity) then return end

@@ -11,6 +11,8 @@ __all__ = ["announced", "governing"]
 
 def governing(decisions: Sequence[Decision]) -> Decision | None:
     """Of several decisions the refusal, else the one with the least left; None if there is none."""
+    if len(decisions) == 1:
+        return decisions[0]
     return min(decisions, key=lambda one: (one.allowed, one.remaining), default=None)
 
 
