@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from struct import pack
 
-from statekit.ratelimit.memory_base import Moment, Opened, Spec, State
+from statekit.ratelimit.memory_base import Moment, Opened, Spec, State, parsed
 from statekit.ratelimit.memory_holds import Hold, laden
 from statekit.ratelimit.memory_log import OpenLog
 from statekit.ratelimit.memory_rows import OpenRows
@@ -31,7 +31,7 @@ class Standing:
 
     @classmethod
     def open(cls, moment: Moment, key: str, text: str) -> Standing:
-        spec = Spec.parse(text)
+        spec = parsed(text)
         opened = (OpenLog if spec.algorithm == "log" else OpenRows)(moment, key, spec)
         return cls(spec, opened, moment.now)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Protocol
 
 from statekit.store.memory import Data
@@ -11,7 +12,7 @@ from statekit.store.memory import Data
 if TYPE_CHECKING:
     from statekit.ratelimit.memory_holds import Hold
 
-__all__ = ["Moment", "Opened", "Span", "Spec", "State", "ceil_div"]
+__all__ = ["Moment", "Opened", "Span", "Spec", "State", "ceil_div", "parsed"]
 
 HOUR_MS = 3_600_000
 
@@ -20,7 +21,7 @@ def ceil_div(a: int, b: int) -> int:
     return -(-a // b)
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Span:
     """One limit: so many units in so many microseconds."""
 
@@ -28,7 +29,7 @@ class Span:
     window: int
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Spec:
     """What one key is held to, read from the script's argument."""
 
@@ -38,18 +39,19 @@ class Spec:
     shadow: int
     bits: int
     shift: int
-    spans: list[Span]
+    spans: tuple[Span, ...]
+    longest: int
+    highest: int
 
-    @classmethod
-    def parse(cls, text: str) -> Spec:
-        algorithm, *words = text.split()
-        need, take, shadow, bits, shift, *terms = map(int, words)
-        spans = [Span(*pair) for pair in zip(terms[::2], terms[1::2], strict=True)]
-        return cls(algorithm, need, take, shadow, bits, shift, spans)
 
-    @property
-    def longest(self) -> int:
-        return max(span.window for span in self.spans)
+@lru_cache(1024)
+def parsed(text: str) -> Spec:
+    """Read what a key is held to; a limiter says the same with nearly every call."""
+    algorithm, *words = text.split()
+    need, take, shadow, bits, shift, *terms = map(int, words)
+    spans = tuple(Span(*pair) for pair in zip(terms[::2], terms[1::2], strict=True))
+    longest, highest = max(terms[1::2]), max(terms[::2])
+    return Spec(algorithm, need, take, shadow, bits, shift, spans, longest, highest)
 
 
 class State(Protocol):

@@ -97,7 +97,7 @@ class OpenLog:
         log, spec = self.log, self.spec
         here, span = ceil_div(self.moment.now, 1 << log.shift), ceil_div(spec.longest, 1 << log.shift)
         ahead = log.ticks[-1] - here if log.ticks else 0
-        narrow = 1 << (64 - log.bits) < span or 1 << log.bits <= max(one.count for one in spec.spans)
+        narrow = 1 << (64 - log.bits) < span or 1 << log.bits <= spec.highest
         if ahead > span or narrow or log.shift != spec.shift:
             log.recode(spec, ahead if ahead > span else 0, self.moment.now)
             self.keep()
