@@ -14,7 +14,7 @@ The split between variants hashes "<salt>:variant:<actor>", so that it does not 
 
 from __future__ import annotations
 
-from mmh3 import hash as murmur
+from mmh3 import mmh3_32_uintdigest as murmur
 
 __all__ = ["BUCKETS", "bucket", "threshold", "variant_bucket"]
 
@@ -27,7 +27,7 @@ def bucket(salt: str, actor: object) -> int:
     >>> bucket("new-checkout", "user:7")
     65260
     """
-    return murmur(_utf8(f"{salt}:{actor}"), 0, False) % BUCKETS  # noqa: FBT003
+    return murmur(_utf8(f"{salt}:{actor}")) % BUCKETS
 
 
 def variant_bucket(salt: str, actor: object) -> int:

@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, TypeAlias
 
-from mmh3 import hash as murmur
+from mmh3 import mmh3_32_uintdigest as murmur
 
 from statekit.flags.buckets import BUCKETS, threshold
 from statekit.flags.core import Flag, Kind, Rule, Variant, kind_of
@@ -202,7 +202,7 @@ def _rolled(share: tuple[str, int], inside: Outcome | Decide, outside: Outcome, 
     """Inside a percentage or not; the hash is `buckets.bucket`, written out for speed."""
     salt, limit = share
     prefix = f"{salt}:"
-    among = inside if callable(inside) else None
+    chosen = inside if callable(inside) else None
 
     def rolled(actor: Any, attributes: dict[str, Any]) -> Outcome:
         if actor is None:
@@ -211,9 +211,9 @@ def _rolled(share: tuple[str, int], inside: Outcome | Decide, outside: Outcome, 
             key = f"{prefix}{actor}".encode()  # never text: mmh3 crashes the process on a lone surrogate
         except UnicodeEncodeError:
             key = f"{prefix}{actor}".encode("utf-8", "surrogatepass")
-        if murmur(key, 0, False) % BUCKETS >= limit:  # noqa: FBT003
+        if murmur(key) % BUCKETS >= limit:
             return outside
-        return among(actor, attributes) if among else inside  # type: ignore[return-value]
+        return inside if chosen is None else chosen(actor, attributes)  # type: ignore[return-value]
 
     return rolled
 
@@ -229,7 +229,7 @@ def _split(salt: str, bounds: list[int], outcomes: list[Outcome], nobody: Outcom
             key = f"{prefix}{actor}".encode()  # never text, as above
         except UnicodeEncodeError:
             key = f"{prefix}{actor}".encode("utf-8", "surrogatepass")
-        return outcomes[bisect_right(bounds, murmur(key, 0, False) % BUCKETS)]  # noqa: FBT003
+        return outcomes[bisect_right(bounds, murmur(key) % BUCKETS)]
 
     return split
 

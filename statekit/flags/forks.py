@@ -19,8 +19,10 @@ Way: TypeAlias = Callable[[Any, dict[str, Any]], T]
 """From an actor (or None) and attributes to what is decided."""
 Fork: TypeAlias = Callable[[str, Any, Way[Any], Way[Any]], Way[Any]]
 """Makes a condition on an attribute into the way to take if it holds, or else."""
-Guarded: TypeAlias = tuple[str, frozenset[str], Way[T]]
-"""An attribute, the texts it may be, and the way from there."""
+Guard: TypeAlias = frozenset[str] | bool
+"""The texts an attribute may be, or the truth value it must be."""
+Guarded: TypeAlias = tuple[str, Guard, Way[T]]
+"""An attribute, what it may be, and the way from there."""
 Rules: TypeAlias = Sequence[tuple[Mapping[str, Mapping[str, Any]], Way[T]]]
 
 LONGEST = 8
@@ -52,18 +54,18 @@ def _in_turn(chains: Sequence[Way[T]], otherwise: Way[T]) -> Way[T]:
 
 
 def _chain(rules: Rules[T], otherwise: Way[T]) -> Way[T]:
-    """The rules one after the other; two that begin with a look at a text are one call."""
+    """The rules one after the other; two that begin with a look at a text, or a text and a truth value, are one call."""
     ways = [otherwise]
     after: Guarded[T] | None = None
     for when, then in reversed(rules):
         conditions = [(name, *one) for name, said in when.items() for one in said.items()]
         way = _rule(conditions, then, ways[-1])
-        texts = _guard(*conditions[0][1:])
-        guarded = (conditions[0][0], texts, _rule(conditions[1:], then, ways[-1])) if texts else None
-        if guarded and after:
-            way = _either(guarded, after, ways[-2], way)
+        name, guard = conditions[0][0], _guard(*conditions[0][1:])
+        rest = _rule(conditions[1:], then, ways[-1])
+        if isinstance(guard, frozenset) and after is not None:
+            way = _either((name, guard, rest), after, ways[-2], way)
         ways.append(way)
-        after = guarded
+        after = None if guard is None else (name, guard, rest)
     return ways[-1]
 
 
@@ -85,23 +87,27 @@ def _texts(several: Sequence[Any]) -> bool:
     return all(type(one) is str for one in several)
 
 
-def _guard(operator: str, wanted: Any) -> frozenset[str]:
-    """The texts an attribute may be, if that is what a condition says; else none."""
+def _guard(operator: str, wanted: Any) -> Guard | None:
+    """What an attribute may be, if that is what a condition says."""
     if operator == "eq" and type(wanted) is str:
         return frozenset((wanted,))
-    return frozenset(wanted) if operator == "in" and _texts(wanted) else frozenset()
+    if operator == "eq" and type(wanted) is bool:
+        return wanted
+    return frozenset(wanted) if operator == "in" and wanted and _texts(wanted) else None
 
 
-def _either(first: Guarded[T], second: Guarded[T], otherwise: Way[T], careful: Way[T]) -> Way[T]:
+def _either(
+    first: tuple[str, frozenset[str], Way[T]], second: Guarded[T], otherwise: Way[T], careful: Way[T]
+) -> Way[T]:
     """Two rules at once; `careful` is the way for an attribute that cannot be looked up, such as a list."""
     one, ones, then = first
     other, others, then_other = second
 
-    def either(actor: Any, attributes: dict[str, Any]) -> T:
+    def texts(actor: Any, attributes: dict[str, Any]) -> T:
         try:
             if attributes.get(one) in ones:
                 way = then
-            elif attributes.get(other) in others:
+            elif attributes.get(other) in others:  # type: ignore[operator]
                 way = then_other
             else:
                 way = otherwise
@@ -109,7 +115,19 @@ def _either(first: Guarded[T], second: Guarded[T], otherwise: Way[T], careful: W
             way = careful
         return way(actor, attributes)
 
-    return either
+    def text_or_truth(actor: Any, attributes: dict[str, Any]) -> T:
+        try:
+            if attributes.get(one) in ones:
+                way = then
+            elif attributes.get(other) is others:
+                way = then_other
+            else:
+                way = otherwise
+        except TypeError:
+            way = careful
+        return way(actor, attributes)
+
+    return text_or_truth if isinstance(others, bool) else texts
 
 
 def _asking(holds: Test, then: Way[T], otherwise: Way[T]) -> Way[T]:
