@@ -25,7 +25,14 @@ if TYPE_CHECKING:
     from statekit.inflight import AsyncInFlight, InFlight
     from statekit.kit import StateKit
     from statekit.pools import AsyncPools, Pools
-    from statekit.ratelimit import AsyncRateLimiter, Decision, Limit, RateLimiter
+    from statekit.ratelimit import (
+        AsyncRateLimiter,
+        AsyncReservation,
+        Decision,
+        Limit,
+        RateLimiter,
+        Reservation,
+    )
     from statekit.sessions import AsyncSessions, CookiePolicy, SaveOutcome, Session, Sessions
     from statekit.store import Budget, Op, together
     from statekit.store.embedded import Embedded
@@ -51,7 +58,14 @@ _HOMES = {
         "statekit.inflight": ("AsyncInFlight", "InFlight"),
         "statekit.kit": ("StateKit",),
         "statekit.pools": ("AsyncPools", "Pools"),
-        "statekit.ratelimit": ("AsyncRateLimiter", "Decision", "Limit", "RateLimiter"),
+        "statekit.ratelimit": (
+            "AsyncRateLimiter",
+            "AsyncReservation",
+            "Decision",
+            "Limit",
+            "RateLimiter",
+            "Reservation",
+        ),
         "statekit.sessions": ("AsyncSessions", "CookiePolicy", "SaveOutcome", "Session", "Sessions"),
         "statekit.store": ("Budget", "Op", "together"),
         "statekit.store.embedded": ("Embedded",),
@@ -79,6 +93,7 @@ __all__ = [
     "AsyncInFlight",
     "AsyncPools",
     "AsyncRateLimiter",
+    "AsyncReservation",
     "AsyncSessions",
     "AsyncStateKit",
     "AsyncTenants",
@@ -95,6 +110,7 @@ __all__ = [
     "PoolExhausted",
     "Pools",
     "RateLimiter",
+    "Reservation",
     "Rule",
     "SaveOutcome",
     "Session",

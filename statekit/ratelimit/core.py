@@ -17,7 +17,7 @@ Store down ``on_outage``: "allow", "deny", or "local" (each process admits its s
 
 Refused    callers are refused by their process, without asking, until a permit can exist: see refusals.py.
 
-Memory of the sliding log: 8 bytes a hit, whatever it costs, in a ring that grows by at most a quarter.
+Memory of the sliding log: 8 bytes a hit, whatever it costs, in a ring that grows by at most a fifth.
 """
 
 from __future__ import annotations

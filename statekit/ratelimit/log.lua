@@ -60,8 +60,8 @@ local function words(log, n)
   return found .. call('GETRANGE', log.key, log.start, log.start + 8 * (n - (stop - from)) - 1)
 end
 
--- How many words a ring for `n` entries gets: it fills one size class of the allocator (four a doubling),
--- so growing costs at most a quarter of memory, and never more words than the limit can admit.
+-- How many words a ring for `n` entries gets: it fills one size class of the allocator (jemalloc has four a
+-- doubling, others have finer ones), but not a fifth more than it needs, and never more than the limit can admit.
 local function capacity(log, n)
   -- Small rings get room for half as many again: their classes are so close that each hit would rebuild.
   -- Six bytes are the server's own, before and after the text.
@@ -69,7 +69,7 @@ local function capacity(log, n)
   local base = 64
   while bytes > 2 * base do base = base * 2 end
   local class = ceil(bytes / (base / 4)) * (base / 4)
-  return max(n, 1, min(floor((class - 6 - log.start) / 8), log.most))
+  return max(n, 1, min(floor((class - 6 - log.start) / 8), n < 64 and class or floor(n * 1.2), log.most))
 end
 
 local function version(log) return char(log.holds.n > 0 and 2 or 1) end
