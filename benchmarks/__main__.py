@@ -110,9 +110,9 @@ def verdict(report: dict[str, Any], *, strict: bool) -> int:
 
 def docs(folder: Path) -> int:
     report = json.loads((folder / "bench.json").read_text(encoding="utf-8"))
-    picture = folder / "bench.png"
-    if picture.exists():
-        shutil.copy(picture, PERFORMANCE.parent / "images" / "bench.png")
+    for picture in (folder / "bench.png", folder / "peers.png"):
+        if picture.exists():
+            shutil.copy(picture, PERFORMANCE.parent / "images" / picture.name)
     PERFORMANCE.write_text(documented(PERFORMANCE.read_text(encoding="utf-8"), report), encoding="utf-8")
     return 0
 

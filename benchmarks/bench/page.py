@@ -1,4 +1,4 @@
-"""The report: bench.json, a self-contained bench.html, and an overview as bench.png."""
+"""The report: bench.json, a self-contained bench.html, an overview as bench.png, the peers as peers.png."""
 
 from __future__ import annotations
 
@@ -21,13 +21,15 @@ def written(report: dict[str, Any], folder: Path) -> list[Path]:
     """Write the report; returns the files."""
     folder.mkdir(parents=True, exist_ok=True)
     data, page, picture = (folder / f"bench.{kind}" for kind in ("json", "html", "png"))
+    others = folder / "peers.png"
     data.write_text(json.dumps(report, indent=1), encoding="utf-8")
     page.write_text(html(report), encoding="utf-8")
     try:
-        from benchmarks.bench.overview import drawn
-    except ImportError:
+        from benchmarks.bench import overview, peers
+    except ImportError:  # matplotlib comes with the extra `bench`
         return [data, page]
-    return [data, page, picture] if drawn(report, picture) else [data, page]
+    drawn = [(picture, overview.drawn(report, picture)), (others, peers.drawn(report, others))]
+    return [data, page, *(path for path, done in drawn if done)]
 
 
 def html(report: dict[str, Any]) -> str:

@@ -11,7 +11,7 @@ from struct import pack
 
 from statekit.ratelimit.memory_base import Moment, Opened, Spec, State, parsed
 from statekit.ratelimit.memory_holds import Hold, laden
-from statekit.ratelimit.memory_log import OpenLog
+from statekit.ratelimit.memory_log import OpenLog, straight
 from statekit.ratelimit.memory_rows import OpenRows
 from statekit.store.memory import Data, Twins
 from statekit.store.op import Arg
@@ -63,6 +63,11 @@ class Standing:
 def hit(data: Data, keys: Sequence[str], args: Sequence[Arg]) -> bytes:
     """Decide as ``hit.lua`` does."""
     moment = Moment(data, data.now(args[0]), args[0] != "")
+    if len(keys) == 1:
+        spec = parsed(str(args[1]))
+        answer = straight(moment, keys[0], spec) if spec.algorithm == "log" and len(spec.spans) == 1 else None
+        if answer is not None:
+            return pack(">6q", *answer)
     all_of_them = [Standing.open(moment, key, str(text)) for key, text in zip(keys, args[1:], strict=True)]
     full = [one.ask() for one in all_of_them]
     admitted = all(one.spec.shadow or not refused for one, refused in zip(all_of_them, full, strict=True))

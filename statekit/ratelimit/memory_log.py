@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from statekit.ratelimit.memory_base import Moment, Spec, ceil_div
 from statekit.ratelimit.memory_holds import Hold, living, outliving
 
-__all__ = ["OpenLog"]
+__all__ = ["OpenLog", "straight"]
 
 
 @dataclass(slots=True)
@@ -127,3 +127,27 @@ class OpenLog:
         ahead = max(0, (log.ticks[-1] << log.shift) - now) if log.ticks else 0
         life = outliving(log.holds, self.spec.longest, now, self.spec.longest + min(ahead, self.spec.longest))
         self.moment.data.put(self.key, log, self.moment.lifetime(life))
+
+
+def straight(moment: Moment, key: str, spec: Spec) -> list[int] | None:
+    """Decide the common case, one window over a log without holds or surprises; None where it is not that."""
+    log: Log | None = moment.data.get(key)
+    now, (count, window) = moment.now, (spec.highest, spec.longest)
+    if log is None or log.holds or log.shift or spec.shift or not log.ticks or log.ticks[-1] > now:
+        return None
+    if 1 << (64 - log.bits) < window or 1 << log.bits <= count + spec.take or spec.need > count:
+        return None
+    edge = bisect_right(log.ticks, now - window, lo=log.first)
+    total, before = log.totals[-1], log.before(edge)
+    left = count - (total - before)
+    if left < 0 or left < spec.need - 1 or edge == len(log.ticks):  # the wait is found by search
+        return None
+    gone = log.ticks[edge] + window - now
+    if left < spec.need:
+        return [spec.shadow, now, left, gone, gone, log.ticks[-1] + window - now]
+    if spec.take:
+        log.ticks.append(now)
+        log.totals.append(total + spec.take)
+        log.forget(edge)
+        moment.data.put(key, log, moment.lifetime(window))
+    return [1, now, left - spec.take, 0, gone, log.ticks[-1] + window - now]
