@@ -80,6 +80,27 @@ def test_a_reset_ends_it_in_every_process(kit, another_kit, backend):
     assert login.hit("a: {key} of any kind").allowed  # at once where it was reset
 
 
+def test_a_refund_ends_it_in_every_process(kit, another_kit):
+    mine, theirs = kit.rate_limiter("tokens", "10/hour"), another_kit.rate_limiter("tokens", "10/hour")
+    reservation = theirs.reserve("k", cost=10)
+    refused_here(mine)
+    assert reservation.settle(4)
+    wait_until(lambda: mine.hit("k").allowed)
+    assert mine.peek("k").remaining == 5
+
+
+def test_a_slice_given_back_ends_it_in_every_process(new_kit, clock):
+    mine = new_kit(clock=clock).rate_limiter("bulk", "1000/minute")
+    leasing = new_kit(clock=clock)
+    bulk = leasing.rate_limiter("bulk", "1000/minute", lease=True)
+    wait_until(lambda: clock.advance(0.001) or bulk.hit("k").local)  # until it has a slice
+    left = mine.peek("k").remaining
+    mine.hit("k", left)
+    refused_here(mine)
+    leasing.close()
+    wait_until(lambda: mine.hit("k").allowed)
+
+
 def test_a_raised_limit_ends_it(kit):
     login = kit.rate_limiter("login", "1/hour")
     login.hit("k")
