@@ -35,6 +35,8 @@ IDLE = 1.0
 """Seconds of silence after which a PING asks whether anybody is there."""
 DEADLINE = 2.0
 """Seconds an answer to that PING may take."""
+GATHER = 0.002
+"""Seconds from a message until its listeners settle: giving the new answers everywhere comes before saying so."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.02, 1.0
 """Seconds before the first attempt to reconnect, and the most there is between two."""
 
@@ -216,19 +218,21 @@ class Push:
             self.live = subscriber
 
     def _listen(self, subscriber: Subscriber) -> None:
-        watch = Watch()
+        watch, due = Watch(), 0.0
         touched: dict[int, Listener] = {}
         while not self._closed.is_set():
-            signal = subscriber.get(0.0 if touched else IDLE)
+            signal = subscriber.get(max(0.0, due - monotonic()) if touched else IDLE)
             if signal is not None:
                 watch.heard()
+                due = due if touched else monotonic() + GATHER
                 self._hand_on(signal, touched)
-            elif touched:
+            if touched and (signal is None or monotonic() >= due):
                 self._settle(touched)
-            elif self._forsaken():
-                return
-            elif watch.silent(monotonic()):
-                subscriber.ping()
+            elif signal is None:
+                if self._forsaken():
+                    return
+                if watch.silent(monotonic()):
+                    subscriber.ping()
 
     def _hand_on(self, signal: Signal, touched: dict[int, Listener]) -> None:
         kind, channel, data = signal
@@ -310,16 +314,17 @@ class AsyncPush:
             await asyncio.sleep(next(waits))
 
     async def _listen(self, subscriber: AsyncSubscriber) -> None:
-        watch = Watch()
+        watch, due = Watch(), 0.0
         touched: dict[int, AsyncListener] = {}
         while True:
-            signal = await subscriber.get(0.0 if touched else IDLE)
+            signal = await subscriber.get(max(0.0, due - monotonic()) if touched else IDLE)
             if signal is not None:
                 watch.heard()
+                due = due if touched else monotonic() + GATHER
                 self._hand_on(signal, touched)
-            elif touched:
+            if touched and (signal is None or monotonic() >= due):
                 await self._settle(touched)
-            elif watch.silent(monotonic()):
+            elif signal is None and watch.silent(monotonic()):
                 await subscriber.ping()
 
     def _hand_on(self, signal: Signal, touched: dict[int, AsyncListener]) -> None:

@@ -76,6 +76,17 @@ def test_a_subscription_starts_with_a_gap_and_settles_once_for_many_messages():
     assert first.sent[:2] == ["connect", "c"]
 
 
+def test_messages_that_never_cease_do_not_keep_listeners_from_settling(monkeypatch):
+    monkeypatch.setattr(push, "GATHER", 0.0)  # its time is up with the next message already
+    without_pause = Scripted(*[("message", "c", b"%d" % number) for number in range(3)])
+    made = iter([without_pause])
+    pushed, ear = Push(lambda: next(made, Scripted())), Ear()
+    pushed.subscribe("c", ear)
+    wait_until(lambda: "close" in without_pause.sent)
+    pushed.close()
+    assert ear.noted == [b"0", "settled", b"1", "settled", b"2", "settled"]
+
+
 def test_every_new_connection_is_a_gap():
     connections = [Scripted(("subscribe", "c", b""), None) for _ in range(3)]
     made = iter(connections)
