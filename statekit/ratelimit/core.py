@@ -14,8 +14,8 @@ Not        guaranteed: fairness among waiters; entries a primary had not replica
            one slot of a cluster in one call of `hit_all`; that a `reset` stops slices other processes have leased.
 Store down ``on_outage``: "allow", "deny", or "local" (each process admits its share of the limit). Such a
            decision has ``degraded`` set and is reported to the hooks. `reset` and `settle` raise.
-
-Refused    callers are refused by their process, without asking, until a permit can exist: see refusals.py.
+Local      A caller who was refused is refused by his process, without asking, until a permit can exist: see
+           refusals.py. A leased limiter spends slices it has taken in advance: see lease.py.
 
 Memory of the sliding log: 8 bytes a hit, whatever it costs, in a ring that grows by at most a fifth.
 """

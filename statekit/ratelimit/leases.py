@@ -12,13 +12,12 @@ Rule 4: a slice whose deadline has passed is settled by the caller's next hit, o
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 from secrets import token_hex
-from time import clock_gettime_ns
 from typing import Any
 
 from statekit.errors import StoreError, UsageError
+from statekit.ratelimit.clock import micros
 from statekit.ratelimit.core import deciding, without_store
 from statekit.ratelimit.decision import Decision
 from statekit.ratelimit.holding import Ending, Wish, holding, settling, told
@@ -32,7 +31,6 @@ from statekit.store.store import AsyncStore, Store
 
 __all__ = ["Leases", "leased"]
 
-_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 HALF = 5_000
 MOST_LENT = 5_000
 IDLE_AFTER = 0.25
@@ -45,11 +43,6 @@ def leased(rule: Rule, *, lease: bool) -> bool:
     return lease and not rule.shadow and lease_time(rule.limits) > 0
 
 
-def _micros() -> int:
-    """Microseconds of a clock that never stops, not even while the machine is suspended: the store's goes on, too."""
-    return clock_gettime_ns(_CLOCK) // 1000
-
-
 class Leases:
     """What this process holds of one limiter, caller by caller. Thread-safe; a forked child starts with none."""
 
@@ -59,7 +52,7 @@ class Leases:
         self._outage = terms.outage
         self._refusals = terms.refusals
         self._time = lease_time(terms.rule.limits)
-        self._now: Callable[[], int] = terms.store.clock or _micros
+        self._now: Callable[[], int] = terms.store.clock or micros
         self._young: dict[str, Lease] = {}
         self._old: dict[str, Lease] = {}
         self._lent: dict[str, Lease] = {}

@@ -17,10 +17,10 @@ import asyncio
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from time import monotonic_ns
 from typing import Any, Generic, TypeVar
 from weakref import WeakKeyDictionary
 
+from statekit.ratelimit.clock import micros
 from statekit.ratelimit.core import freed_channel
 from statekit.ratelimit.decision import Decision
 from statekit.ratelimit.rule import Hit, Rule
@@ -62,7 +62,7 @@ class _Refusals(Generic[P]):
     def __init__(self, push: P, channel: str, clock: Callable[[], int] | None) -> None:
         self._push: P = push
         self._channel = channel
-        self.now: Callable[[], int] = clock or _micros
+        self.now: Callable[[], int] = clock or micros
         self._refused: dict[tuple[str, str], dict[tuple[str, str, int], _Refused]] = {}
         self._callers: dict[str, tuple[str, str]] = {}
         """From how a caller is called on the channel to how it is called here; in the order of `_refused`."""
@@ -243,7 +243,3 @@ def _made(store: Store | AsyncStore) -> Any:
     if isinstance(store, AsyncStore):
         return AsyncRefusals(store.push, channel, store.clock)
     return Refusals(store.push, channel, store.clock)
-
-
-def _micros() -> int:
-    return monotonic_ns() // 1000
