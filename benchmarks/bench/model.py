@@ -69,8 +69,8 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True)
-class AtMost:
-    """`who` takes at most `bound` times what `of` takes, or at most `bound` outright."""
+class Bound:
+    """The figure of `who` is held to `bound` times that of `of`, or to `bound` outright."""
 
     who: str
     bound: float
@@ -81,24 +81,24 @@ class AtMost:
     """Compare the median single calls of each round, not whole batches."""
 
     def __str__(self) -> str:
-        return f"at most {_bound(self)}"
+        direction = "at most" if isinstance(self, AtMost) else "at least"
+        if self.of is None:
+            return f"{direction} {self.bound:g}"
+        whole = f"what {self.of} adds to {self.above}" if self.above else self.of
+        return f"{direction} {self.bound:g}x {whole}{' (p50)' if self.p50 else ''}"
+
+
+@dataclass(frozen=True, slots=True)
+class AtMost(Bound):
+    """`who` takes at most `bound` times what `of` takes, or at most `bound` outright."""
 
     def kept(self, measured: float) -> bool:
         return measured <= self.bound
 
 
 @dataclass(frozen=True, slots=True)
-class AtLeast:
+class AtLeast(Bound):
     """The figure of `who` is at least `bound` times that of `of`, or at least `bound` outright."""
-
-    who: str
-    bound: float
-    of: str | None = None
-    above: str | None = None
-    p50: bool = False
-
-    def __str__(self) -> str:
-        return f"at least {_bound(self)}"
 
     def kept(self, measured: float) -> bool:
         return measured >= self.bound
@@ -126,15 +126,6 @@ class Faster:
 
 
 Promise: TypeAlias = AtMost | AtLeast | Faster
-
-
-def _bound(promise: AtMost | AtLeast) -> str:
-    if promise.of is None:
-        return f"{promise.bound:g}"
-    added = f" adds to {promise.above}" if promise.above else ""
-    return (
-        f"{promise.bound:g}x {'what ' if added else ''}{promise.of}{added}{' (p50)' if promise.p50 else ''}"
-    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -194,7 +194,7 @@ def in_memory(lab: Lab) -> Iterator[Comparison]:
 @case("ratelimit/flood", "What does it cost to refuse a caller who does not stop?")
 def flood(lab: Lab) -> Iterator[Comparison | Figures]:
     mine, asking, limits = Statekit(lab), Statekit(lab, local_refusals=False), Limits(lab)
-    throttled, pyrate = Throttled(lab), Pyrate(lab)
+    pyrate = Pyrate(lab)
     refused = {
         "statekit": mine.told(100, HOUR),
         "limits, hit alone": limits.hit(100, HOUR),
@@ -202,12 +202,11 @@ def flood(lab: Lab) -> Iterator[Comparison | Figures]:
     }
     others = {
         "statekit, asking each time": asking.told(100, HOUR),
-        "throttled-py, GCRA": throttled.told(100, HOUR),
+        "throttled-py, GCRA": Throttled(lab).told(100, HOUR),
         "pyrate-limiter": pyrate.hit(100, HOUR),
     }
-    for call in (refused | others).values():
-        for _ in range(120):
-            call()
+    for call in 120 * [*refused.values(), *others.values()]:
+        call()
     settled(lab, mine, refused["statekit"])
     yield Comparison(
         "one key, its limit of 100 used up, refused",
