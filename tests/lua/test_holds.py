@@ -16,7 +16,7 @@ from statekit.ratelimit.limits import LARGEST, Limit
 from statekit.ratelimit.memory import TWINS
 from statekit.ratelimit.rule import layout
 from statekit.store.memory import Data
-from tests.lua.asking import MICRO, START, numbers, relaxed, spec
+from tests.lua.asking import MICRO, START, costs, limit_sets, moves, numbers, relaxed, spec
 
 _keys = (f"{{held}}:{number}" for number in itertools.count())
 
@@ -42,16 +42,6 @@ class Pair:
         return numbers(theirs)
 
 
-counts = st.integers(0, 12) | st.sampled_from([100, 1000, 10**6, LARGEST])
-windows = st.integers(1, 60) | st.sampled_from([1000, 10**6, 86400 * 10**6, 10 * 365 * 86400 * 10**6])
-limit_sets = st.lists(
-    st.builds(lambda count, window: Limit(count, window * MICRO), counts, windows),
-    min_size=1,
-    max_size=3,
-    unique_by=lambda limit: limit.window_us,
-)
-moves = st.integers(0, 8) | st.integers(-20, 80) | st.sampled_from([1000, 10**6, -(10**6), 86400 * 10**6])
-costs = st.integers(1, 4) | st.sampled_from([1, 1, 1, 500, 10**6])
 spends = st.integers(0, 5) | st.sampled_from([0, 500, 10**6, LARGEST])
 ids = st.sampled_from(["", *(16 * digit for digit in "abcd")])
 steps = st.lists(

@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from statekit.kit import StateKit
 from statekit.ratelimit import Algorithm
 from statekit.ratelimit.core import HIT
-from statekit.ratelimit.limits import LARGEST, Limit
+from statekit.ratelimit.limits import Limit
 from statekit.ratelimit.memory import hit as twin
 from statekit.ratelimit.rule import layout
 from statekit.store.memory import Data
 from tests.conftest import PATIENT
-from tests.lua.asking import MICRO, START, numbers, relaxed, spec
+from tests.lua.asking import MICRO, START, costs, limit_sets, moves, numbers, relaxed, spec
 from tests.servers import Server, binary
 
 _keys = (f"{{diff}}:{number}" for number in itertools.count())
@@ -39,18 +39,6 @@ class Pair:
         theirs = self.script(keys, [now, *specs])
         assert theirs == twin(self.data, keys, [now, *specs])
         return numbers(theirs)
-
-
-counts = st.integers(0, 12) | st.sampled_from([100, 1000, 10**6, LARGEST])
-windows = st.integers(1, 60) | st.sampled_from([1000, 10**6, 86400 * 10**6, 10 * 365 * 86400 * 10**6])
-limit_sets = st.lists(
-    st.builds(lambda count, window: Limit(count, window * MICRO), counts, windows),
-    min_size=1,
-    max_size=3,
-    unique_by=lambda limit: limit.window_us,
-)
-moves = st.integers(0, 8) | st.integers(-20, 80) | st.sampled_from([1000, 10**6, -(10**6), 86400 * 10**6])
-costs = st.integers(1, 4) | st.sampled_from([1, 1, 1, 500, 10**6])
 
 
 @pytest.mark.parametrize("algorithm", ["log", "fixed", "counter", "gcra"])
