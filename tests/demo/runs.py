@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.cookies
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -27,6 +28,8 @@ def running(*arguments, **environment):
         stderr=subprocess.PIPE,
         text=True,
         env={**known, **environment},
+        # a run in the background of a shell ignores interrupts, and so would what it starts
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     family = Family(process)
     try:
