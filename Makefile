@@ -5,10 +5,10 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test bench lint format clean
+.PHONY: help install demo test chaos exhaustive soak bench lint format clean
 
 help:            ## show this
-	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(STAMP)  ## make .venv and install everything into it
 
@@ -23,7 +23,16 @@ demo: install    ## the proof: memory, sticky and shared under load; writes repo
 	$(BIN)/statekit demo
 
 test: install    ## the whole suite, against real servers
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto -m 'not chaos and not exhaustive'
+
+chaos: install   ## break servers and processes under load; some minutes, on a machine that has nothing else to do
+	$(BIN)/python -m pytest tests/chaos -m chaos
+
+exhaustive: install  ## primitives against pure models, many thousands of random schedules; some minutes
+	$(BIN)/python -m pytest -n auto -m exhaustive
+
+soak: install    ## everything under load with a random fault every few seconds, ten minutes (SECONDS=60 for one)
+	$(BIN)/python -m tests.chaos.soak --seconds $(or $(SECONDS),600)
 
 bench: $(STAMP).bench  ## statekit beside its peers, about ten minutes; writes report/bench.html
 	$(BIN)/python -m benchmarks
