@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -15,6 +19,8 @@ from typing import Any, Self
 import pytest
 
 SERVERS = ("valkey", "redis7", "redis62")
+ANY = -1
+"""A port of the loopback that is free, chosen at the start."""
 
 
 def binary(name: str) -> Path:
@@ -46,17 +52,22 @@ read -r word; kill -9 $! 2>/dev/null; wait; [ "$word" = keep ] || rm -rf "$folde
 
 @dataclass
 class Server:
-    """One server process on a unix socket (or a port of the loopback), without persistence unless asked."""
+    """One server process on a unix socket, and on a port of the loopback if asked; all it suffers is in its verbs.
+
+    Nothing is kept unless asked: with ``("--appendonly", "yes")`` a killed server comes back with what it held.
+    """
 
     program: Path
     options: tuple[str, ...] = ()
     port: int = 0
+    """0: none; `ANY`: one that is free, the same at every start."""
     config: bool = False
     """Whether all options stand in the file ``conf`` of its folder, as a sentinel wants it."""
     folder: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="skt-")))
 
     def __post_init__(self) -> None:
         self.socket = self.folder / "s.sock"
+        self._choose = self.port == ANY
         self._shell: subprocess.Popen[str] | None = None
         self.pid = 0
 
@@ -64,12 +75,25 @@ class Server:
     def url(self) -> str:
         return f"redis://127.0.0.1:{self.port}/0" if self.port else f"unix://{self.socket}"
 
-    def start(self) -> Server:
+    def start(self, *, wait: bool = True) -> Self:
+        """Start it, again at the same address; `wait` until it answers, having read its files."""
+        for _ in range(5):
+            if self._choose:
+                (self.port,) = free_ports(1)
+            self._launch()
+            if not wait or not self._port_taken():
+                self._choose = False
+                return self
+            self.kill()
+        raise AssertionError(f"{self.program} finds no port: {self._log()}")
+
+    def _launch(self) -> None:
         where = ["--port", str(self.port), "--bind", "127.0.0.1", "--unixsocket", str(self.socket)]
         if self.config:
             where = [str(self.folder / "conf")]
         rest = ["--dir", str(self.folder), "--logfile", str(self.folder / "log"), *self.options]
         rest += [] if self.config else ["--save", ""]
+        (self.folder / "log").unlink(missing_ok=True)
         self._shell = subprocess.Popen(
             ["sh", "-c", WATCH, "sh", str(self.folder), str(self.program), *where, *rest],
             stdin=subprocess.PIPE,
@@ -79,30 +103,100 @@ class Server:
         )
         assert self._shell.stdout
         self.pid = int(self._shell.stdout.readline())
-        wait_until(self._answers, 30, f"{self.program} does not start: {self._log()}")
-        return self
 
-    def _answers(self) -> bool:
+    def _port_taken(self) -> bool:
+        """Wait until it answers; True if it never will because somebody else has its port."""
+        state = wait_until(self._state, 30, f"{self.program} does not start: {self._log()}")
+        return bool(state == "taken")
+
+    def _state(self) -> str:
+        if self.answers():
+            return "up"
+        return "taken" if "Address already in use" in self._log() else ""
+
+    def answers(self) -> bool:
+        """Whether it can be asked now."""
         import redis
 
         try:
-            with redis.Redis(unix_socket_path=str(self.socket)) as client:
-                return bool(client.ping())
+            return bool(self.ask("PING"))
         except redis.AuthenticationError:
             return True  # it is up, and wants a password
         except (redis.RedisError, OSError):
             return False
 
+    def ask(self, *words: str | int) -> Any:
+        """Send one command, and return the reply."""
+        with self._client() as client:
+            return client.execute_command(*words)
+
+    def _client(self) -> Any:
+        import redis
+        from redis.backoff import NoBackoff
+        from redis.retry import Retry
+
+        once = Retry(NoBackoff(), 0)
+        return redis.Redis(unix_socket_path=str(self.socket), socket_timeout=30, retry=once)
+
     def _log(self) -> str:
         log = self.folder / "log"
         return log.read_text()[-500:] if log.exists() else "no log"
 
+    # -- what it may suffer ------------------------------------------------------------------------------
+
     def freeze(self) -> None:
-        """Let it answer nothing while its socket stays open."""
+        """Let it answer nothing while its socket stays open (SIGSTOP)."""
         os.kill(self.pid, signal.SIGSTOP)
 
     def thaw(self) -> None:
         os.kill(self.pid, signal.SIGCONT)
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        self.freeze()
+        try:
+            yield
+        finally:
+            self.thaw()
+
+    def kill(self) -> None:
+        """End it with SIGKILL; its files stay for a `start`."""
+        self.stop(keep=True)
+
+    def full(self, policy: str = "noeviction") -> None:
+        """Fill its memory up: it refuses writes from now on, or has evicted all it held and evicts what comes."""
+        self.ask("CONFIG", "SET", "maxmemory-policy", policy)
+        if policy == "noeviction":
+            self.ask("CONFIG", "SET", "maxmemory", 1)
+            return
+        self.ask("CONFIG", "SET", "maxmemory", int(self.ask("INFO", "memory")["used_memory"]) + 500_000)
+        with self._client() as client:
+            for number in range(BALLAST):
+                client.set(f"ballast:{number}", bytes(1000), px=600_000)
+
+    def relieve(self) -> None:
+        """Give it room again; what was evicted stays away."""
+        self.ask("CONFIG", "SET", "maxmemory", 0)
+        self.ask("CONFIG", "SET", "maxmemory-policy", "noeviction")
+        self.ask("UNLINK", *(f"ballast:{number}" for number in range(BALLAST)))
+
+    @contextmanager
+    def filled(self, policy: str = "noeviction") -> Iterator[None]:
+        """`full` while the block runs."""
+        self.full(policy)
+        try:
+            yield
+        finally:
+            self.relieve()
+
+    @contextmanager
+    def read_only(self) -> Iterator[None]:
+        """Make it a replica of nobody while the block runs: it goes on reading and refuses writes."""
+        self.ask("REPLICAOF", "127.0.0.1", 1)
+        try:
+            yield
+        finally:
+            self.ask("REPLICAOF", "NO", "ONE")
 
     def stop(self, *, keep: bool = False) -> None:
         """End it at once; `keep` leaves its files for a restart with `start`."""
@@ -113,11 +207,37 @@ class Server:
             shutil.rmtree(self.folder, ignore_errors=True)
 
     def __enter__(self) -> Self:
-        self.start()
-        return self
+        return self.start()
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+
+
+BALLAST = 3_000
+_given: set[int] = set()
+
+
+def free_ports(count: int) -> list[int]:
+    """Choose free ports of the loopback whose neighbours 10,000 above, a cluster's bus, are free too.
+
+    All lie below what the kernel gives to clients, so that no connection of another test takes one meanwhile.
+    """
+    chosen: list[int] = []
+    while len(chosen) < count:
+        port = random.randrange(10_000, 22_000)
+        if port not in _given and _bindable(port) and _bindable(port + 10_000):
+            _given.add(port)
+            chosen.append(port)
+    return chosen
+
+
+def _bindable(port: int) -> bool:
+    with socket.socket() as one:
+        try:
+            one.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
 
 
 class Servers:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextvars
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -15,7 +14,7 @@ from statekit.errors import StoreTimeout, StoreUnavailable
 from statekit.store.op import command
 from statekit.store.outage import Budget
 from statekit.testing import Blocking, FrozenClock, OutageSimulator, recorded, store_down
-from tests.servers import Server, binary
+from tests.servers import ANY, Server, binary
 
 colour: contextvars.ContextVar[str] = contextvars.ContextVar("colour", default="none")
 SHORT = Budget(decision=0.2, operation=0.3, connect=0.3)
@@ -103,17 +102,11 @@ def test_outages_through_the_proxy(valkey_url: str, asyncio_kit: bool) -> None:
 
 
 def test_a_proxy_before_a_port_keeps_credentials_and_database(namespace: str) -> None:
-    port = free_port()
     with (
-        Server(binary("valkey"), ("--requirepass", "secret"), port),
-        OutageSimulator(f"redis://:secret@127.0.0.1:{port}/3") as outage,
+        Server(binary("valkey"), ("--requirepass", "secret"), ANY) as server,
+        OutageSimulator(f"redis://:secret@127.0.0.1:{server.port}/3") as outage,
     ):
         kit = StateKit.connect(outage.url, namespace)
         assert b" db=3 " in kit.store.run(command("CLIENT", "INFO"))
         kit.close()
 
-
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
