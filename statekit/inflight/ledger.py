@@ -15,7 +15,6 @@ from time import monotonic
 from statekit.errors import StoreError
 from statekit.inflight.core import HoldLost, Slot, releasing, renewing
 from statekit.inflight.line import Lines
-from statekit.store.hooks import Degraded
 from statekit.store.op import Op, together
 from statekit.store.store import AsyncStore, Store
 
@@ -93,8 +92,7 @@ class Ledger:
             self.doubt(held.slot)
 
     def report(self, subject: str, error: StoreError) -> None:
-        if self._governed.hooks:
-            self._governed.hooks.emit(Degraded("inflight", subject, error))
+        self._governed.hooks.report("inflight", subject, error)
 
     def lose(self, held: Held) -> None:
         """Tell a hold that its slot is not its own any more."""

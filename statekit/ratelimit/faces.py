@@ -22,7 +22,6 @@ from statekit.ratelimit.rule import Hit, Rule
 from statekit.ratelimit.terms import Terms
 from statekit.store.durations import Duration, micros, seconds
 from statekit.store.fork import on_fork
-from statekit.store.hooks import Degraded
 from statekit.store.memory import MemoryTransport
 from statekit.store.op import Call, Op, Reply, together
 from statekit.store.pulse import Beat
@@ -112,8 +111,7 @@ class _RateLimiter(Generic[S]):
         return self._workers() if callable(self._workers) else self._workers
 
     def _report(self, subject: str, error: Exception) -> None:
-        if self._store.hooks:
-            self._store.hooks.emit(Degraded("ratelimit", subject, error))
+        self._store.hooks.report("ratelimit", subject, error)
 
     def __repr__(self) -> str:
         limits = ", ".join(map(str, self.limits))

@@ -18,7 +18,6 @@ from statekit.replica.file import LastKnownGood
 from statekit.replica.protocol import EMPTY, Message, Snapshot, Step
 from statekit.store.durations import Duration, seconds
 from statekit.store.fork import on_fork
-from statekit.store.hooks import Degraded
 from statekit.store.op import Op
 from statekit.store.store import AsyncStore, Store
 
@@ -157,7 +156,7 @@ class LocalCopy(Generic[S]):
                 if not self._answered(shown, reply):
                     return
         except StoreError as error:
-            self._store.hooks.emit(Degraded("replica", self._at.name, error))
+            self._store.hooks.report("replica", self._at.name, error)
 
     def writing(
         self,

@@ -10,7 +10,6 @@ from statekit.sessions.cookie import STANDARD, CookiePolicy
 from statekit.sessions.core import Operations
 from statekit.sessions.model import Rules, SaveOutcome, SessionInfo, well_formed
 from statekit.sessions.session import Session
-from statekit.store.hooks import Degraded
 from statekit.store.op import Op
 from statekit.store.store import AsyncStore, Store
 
@@ -44,7 +43,7 @@ class _Sessions(Generic[S]):
             rules,
             store.now,
             hooks.emit,
-            lambda error: hooks.emit(Degraded("sessions", "open", error)),
+            lambda error: hooks.report("sessions", "open", error),
         )
 
     def opening(self, cookie: str | None) -> Op[Session]:

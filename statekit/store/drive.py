@@ -54,6 +54,9 @@ def drive(transport: Transport, op: Op[T], budget: float) -> T:
                 calls = op.send(replies)
     except StopIteration as stop:
         return stop.value  # type: ignore[no-any-return]
+    except BaseException:  # given up by its caller: the operation learns of it now, not when it is collected
+        op.close()
+        raise
 
 
 async def adrive(transport: AsyncTransport, op: Op[T], budget: float) -> T:
@@ -69,6 +72,9 @@ async def adrive(transport: AsyncTransport, op: Op[T], budget: float) -> T:
                 calls = op.send(replies)
     except StopIteration as stop:
         return stop.value  # type: ignore[no-any-return]
+    except BaseException:  # given up by its caller: the operation learns of it now, not when it is collected
+        op.close()
+        raise
 
 
 # -- what a server refuses -------------------------------------------------------------------------------
@@ -177,6 +183,14 @@ PIECE = 65_536
 _allowance = threading.local()
 
 
+def _left(deadline: float) -> float:
+    """Seconds until a deadline; a peer that lets its reply trickle in until then is too slow."""
+    left = deadline - monotonic()
+    if left <= 0:
+        raise theirs.TimeoutError("its time budget is spent")
+    return left
+
+
 class _Punctual:
     """Mixed into the connections statekit makes itself: connecting keeps to the budget of the round it is for.
 
@@ -202,17 +216,18 @@ class _Punctual:
         return not self._ear.poll(0)
 
     def converse(self: Any, message: bytes, count: int, budget: float) -> list[Reply]:
-        """Send a message and read the replies: the first within the budget, then as redis-py would have it.
+        """Send a message and read the replies within the budget; a long reply has it anew for each `PIECE`.
 
         Straight on the socket, for redis-py's reader costs as much as all system calls together.
         """
-        sock = self._sock
+        sock, deadline = self._sock, monotonic() + budget
         if self._read_from is not sock:
             self._read_from, self._replies = sock, Replies(lambda text: refused(self, text))
         if sock.gettimeout() != budget:
             sock.settimeout(budget)
         sock.sendall(message)
         replies: list[Reply] = []
+        received = 0
         while len(replies) < count:
             data = sock.recv(PIECE)
             if not data:
@@ -221,7 +236,8 @@ class _Punctual:
             if self._replies.broken:
                 raise self._replies.broken
             if len(replies) < count:
-                sock.settimeout(self.socket_timeout)
+                received += len(data)
+                sock.settimeout(_left(deadline + budget * (received // PIECE)))
         if len(replies) > count or not self._replies.idle:
             raise theirs.ConnectionError("it answers what nobody asked")
         return replies

@@ -3,6 +3,7 @@
 The breaker has three states. *Closed*: everything goes through; `FAILURES` failed rounds in a row open it.
 *Open*: rounds fail at once, without I/O, until a pause has passed. *Half-open*: one round is let through as a
 probe; its success closes the breaker, its failure opens it again for a pause twice as long, up to `LONGEST`.
+Pauses are shortened at random, so that a fleet does not ask a returning store all at once.
 
 What a primitive answers while the store is away is its own declared policy (docs/guarantees.md); this file
 only decides that it is away.
@@ -22,6 +23,8 @@ FAILURES = 5
 SHORTEST = 0.05
 LONGEST = 0.5
 """Half a second: the store is used again at most that long after it came back."""
+PROBE = 2.0
+"""Seconds after which a probe nobody has heard of again is taken for lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +34,9 @@ class Budget:
     Raises `UsageError` for what is no duration above zero.
     """
 
-    decision: float = 0.25
-    """Answers on a request's critical path that have a declared substitute: limits."""
-    operation: float = 2.0
+    decision: float = 0.05
+    """Answers on a request's critical path that have a declared substitute: limits, slots in flight."""
+    operation: float = 0.5
     """Everything else: sessions, writes of flags and tenants, leases."""
     connect: float = 1.0
 
@@ -74,8 +77,13 @@ class Breaker:
             return True
         if now < self.opened_until:
             return False
-        self.opened_until = now + self._pause  # one probe now, the next after another pause
+        self.opened_until = now + PROBE  # one at a time: its end says when the next may go
         return True
+
+    def abandoned(self, now: float) -> None:
+        """Let another probe go out: this round was given up by its caller and tells nothing."""
+        if self.opened_until is not None:
+            self.opened_until = now
 
     def succeeded(self) -> None:
         if self._failures:

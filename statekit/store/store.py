@@ -64,7 +64,7 @@ class _Governed:
         self.keys = Keys(namespace)
         self.budget = checked_budget(budget)
         self.hooks = Hooks()
-        self.breaker = Breaker(jitter=lambda: _dice.uniform(0.8, 1.2))
+        self.breaker = Breaker(jitter=lambda: _dice.uniform(0.6, 1.0))
         self.clock = clock
         self._worker = Worker()
 
@@ -104,6 +104,9 @@ class _Governed:
             replies = yield from self._completed(calls)
         except StoreUnavailable as error:
             self._report(calls, start, error)
+            raise
+        except GeneratorExit:  # a cancelled task, an interrupt
+            self.breaker.abandoned(monotonic())
             raise
         self._report(calls, start, None)
         return replies

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
 
 from statekit import StateKit
 from statekit.errors import StoreTimeout, StoreUnavailable
+from statekit.store.drive import PIECE
 from statekit.store.op import Call, Op, Reply, command, together
 
-Answer = Callable[[int, bytes], list[bytes]]
+Answer = Callable[[int, bytes], Iterable[bytes]]
 
 
 class Peer:
@@ -130,6 +132,33 @@ def test_silence_costs_the_budget_of_each_round_whatever_the_last_one_had(peer: 
     peer.answer = echoed
     assert kit.store.run(command("ECHO", "c"), budget=30) == b"c"
     assert peer.connections == 2
+
+
+def test_a_reply_that_trickles_in_costs_one_budget(peer: Peer, kit: StateKit) -> None:
+    def trickle(_: int, message: bytes) -> Iterator[bytes]:
+        for sign in b"".join(echoed(0, message)):
+            yield bytes((sign,))
+            time.sleep(0.05)
+
+    assert kit.store.run(command("ECHO", "a"), budget=30) == b"a"
+    peer.answer = trickle
+    start = time.monotonic()
+    with pytest.raises(StoreTimeout):
+        kit.store.run(command("ECHO", "x" * 500), budget=0.2)
+    assert time.monotonic() - start < 5  # 25 s if each piece had the budget for itself
+
+
+def test_a_long_reply_has_the_budget_for_each_piece(peer: Peer, kit: StateKit) -> None:
+    word = b"x" * (6 * PIECE)
+
+    def steady(_number: int, _message: bytes) -> Iterator[bytes]:
+        data = b"$%d\r\n%b\r\n" % (len(word), word)
+        for at in range(0, len(data), PIECE):
+            yield data[at : at + PIECE]
+            time.sleep(0.2)
+
+    peer.answer = steady
+    assert kit.store.run(command("ECHO", "a"), budget=0.9) == word
 
 
 def test_a_round_of_nothing_asks_nobody(peer: Peer, kit: StateKit) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import Any
 
@@ -19,7 +20,7 @@ from statekit.errors import (
 )
 from statekit.store.hooks import RoundTrip
 from statekit.store.op import Call, Op, Script, command, together
-from statekit.store.outage import FAILURES, LONGEST, SHORTEST, Breaker, Budget
+from statekit.store.outage import FAILURES, LONGEST, PROBE, SHORTEST, Breaker, Budget
 from statekit.testing import Blocking, OutageSimulator, recorded
 from tests.servers import Server, binary
 
@@ -186,6 +187,41 @@ def test_the_breaker_by_itself() -> None:
     breaker.succeeded()
     assert breaker.admits(now)
     assert not breaker.open
+
+
+def test_a_probe_that_was_given_up_lets_another_one_go() -> None:
+    breaker = Breaker()
+    for _ in range(FAILURES):
+        breaker.failed(0.0)
+    assert breaker.admits(1.0)
+    assert not breaker.admits(1.0 + LONGEST)  # the probe is still out
+    breaker.abandoned(1.0 + LONGEST)
+    assert breaker.admits(1.0 + LONGEST)
+    assert not breaker.admits(2.0)
+    assert breaker.admits(1.0 + LONGEST + PROBE)  # nobody heard of it again
+
+
+async def test_a_cancelled_probe_does_not_keep_the_breaker_open(valkey_url: str) -> None:
+    async with AsyncStateKit.connect(valkey_url) as kit:
+        for _ in range(FAILURES):
+            kit.store.breaker.failed(0.0)
+        probe = asyncio.create_task(kit.ping())
+        for _ in range(3):  # it is on its way
+            await asyncio.sleep(0)
+        assert not kit.store.breaker.admits(time.monotonic())
+        probe.cancel()
+        await asyncio.wait({probe})
+        assert await kit.ping() >= 0
+        assert not kit.store.breaker.open
+
+
+def test_degraded_answers_are_counted(colour: str) -> None:
+    kit = connect(colour, "unix:///nowhere/at/all")
+    limiter = kit.rate_limiter("api", "5/minute")
+    assert limiter.hit("a").degraded
+    assert limiter.hit("b").degraded
+    assert kit.hooks.degraded["ratelimit"] == 2
+    kit.close()
 
 
 def test_a_full_store_and_a_replica_say_what_they_are(colour: str) -> None:
