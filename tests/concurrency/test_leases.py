@@ -24,7 +24,7 @@ PROCESSES = 4
 class Fleet:
     """Processes that hit together; what each was allowed lies in a file of its own."""
 
-    def __init__(self, url, namespace, limit, seconds, folder):
+    def __init__(self, url, namespace, limit, seconds, folder, environments=(None,) * PROCESSES):
         self.files = [folder / f"{number}.pairs" for number in range(PROCESSES)]
         for file in self.files:
             file.touch()
@@ -34,8 +34,9 @@ class Fleet:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 text=True,
+                env=environment,
             )
-            for file in self.files
+            for file, environment in zip(self.files, environments, strict=True)
         ]
         for process in self.processes:
             assert process.stdout.readline() == "ready\n"
