@@ -180,6 +180,8 @@ def async_subscriber(pool: Any) -> AsyncRedisSubscriber:
 
 PIECE = 65_536
 """Bytes read from a socket at a time."""
+PATIENCE = 0.25
+"""Seconds a long reply may take longer for each `PIECE` that has come: a store at 256 KiB/s is slow, not away."""
 _allowance = threading.local()
 
 
@@ -216,16 +218,22 @@ class _Punctual:
         return not self._ear.poll(0)
 
     def converse(self: Any, message: bytes, count: int, budget: float) -> list[Reply]:
-        """Send a message and read the replies within the budget; a long reply has it anew for each `PIECE`.
-
-        Straight on the socket, for redis-py's reader costs as much as all system calls together.
-        """
-        sock, deadline = self._sock, monotonic() + budget
-        if self._read_from is not sock:
-            self._read_from, self._replies = sock, Replies(lambda text: refused(self, text))
+        """Send a message and read its replies, within the budget."""
+        deadline = monotonic() + budget
+        sock = self._sock
         if sock.gettimeout() != budget:
             sock.settimeout(budget)
         sock.sendall(message)
+        return self.hear(count, deadline)  # type: ignore[no-any-return]
+
+    def hear(self: Any, count: int, deadline: float) -> list[Reply]:
+        """Read replies until a deadline, which a long reply puts off.
+
+        Straight from the socket, for redis-py's reader costs as much as all system calls together.
+        """
+        sock = self._sock
+        if self._read_from is not sock:
+            self._read_from, self._replies = sock, Replies(lambda text: refused(self, text))
         replies: list[Reply] = []
         received = 0
         while len(replies) < count:
@@ -237,7 +245,7 @@ class _Punctual:
                 raise self._replies.broken
             if len(replies) < count:
                 received += len(data)
-                sock.settimeout(_left(deadline + budget * (received // PIECE)))
+                sock.settimeout(_left(deadline + received // PIECE * PATIENCE))
         if len(replies) > count or not self._replies.idle:
             raise theirs.ConnectionError("it answers what nobody asked")
         return replies
@@ -277,8 +285,8 @@ class RedisTransport:
         self._client = client
         self._pool = punctual(client.connection_pool) if owned else client.connection_pool
         self._owned = owned
-        resp2 = str(self._pool.connection_kwargs.get("protocol")) == "2"
-        self._keeps = owned and keeps and resp2 and hasattr(select, "poll")
+        self._direct = owned and str(self._pool.connection_kwargs.get("protocol")) == "2"
+        self._keeps = self._direct and keeps and hasattr(select, "poll")
         self._idle: list[Any] = []
 
     def exchange(self, calls: Round, budget: float) -> list[Reply]:
@@ -319,14 +327,20 @@ class RedisTransport:
     def receive(self, connection: Any, count: int, deadline: float) -> list[Reply]:
         """Read the replies to a message and give the connection back."""
         try:
-            if not connection.can_read(max(0.0, deadline - monotonic())):
-                raise theirs.TimeoutError("its time budget is spent")  # noqa: TRY301 - same clean-up
-            replies = [read(connection) for _ in range(count)]
+            replies = self._replies(connection, count, deadline)
         except BaseException:
             self.drop(connection)
             raise
         self._pool.release(connection)
         return replies
+
+    def _replies(self, connection: Any, count: int, deadline: float) -> list[Reply]:
+        if self._direct and isinstance(connection, _Punctual):  # a cluster client has made some before
+            connection._sock.settimeout(_left(deadline))  # noqa: SLF001 - as in `_Punctual.converse`
+            return connection.hear(count, deadline)  # type: ignore[no-any-return]
+        if not connection.can_read(max(0.0, deadline - monotonic())):
+            raise theirs.TimeoutError("its time budget is spent")
+        return [read(connection) for _ in range(count)]
 
     def _kept(self) -> Any:
         """Take the idle connection used last, if there is one that is fit."""
