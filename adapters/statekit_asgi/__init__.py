@@ -11,21 +11,29 @@ Works with Starlette, FastAPI (`statekit_asgi.fastapi`), Litestar and bare ASGI.
 number of limits and a tenant asks the store once.
 """
 
-from statekit.web import ReducedCapacity, TooManyRequests
+from statekit.web import ReducedCapacity, TooManyRequests, TrustedProxies
 from statekit_asgi.callers import by_header, by_ip, by_user
 from statekit_asgi.endpoints import exempt, limit
 from statekit_asgi.middleware import StatekitMiddleware
 from statekit_asgi.session import AsgiSession
-from statekit_asgi.visit import current_decision, current_session, current_tenant, load_session
+from statekit_asgi.visit import (
+    client_address,
+    current_decision,
+    current_session,
+    current_tenant,
+    load_session,
+)
 
 __all__ = [
     "AsgiSession",
     "ReducedCapacity",
     "StatekitMiddleware",
     "TooManyRequests",
+    "TrustedProxies",
     "by_header",
     "by_ip",
     "by_user",
+    "client_address",
     "current_decision",
     "current_session",
     "current_tenant",

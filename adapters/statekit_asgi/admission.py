@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from statekit import AsyncStateKit, Decision
-from statekit.web import Rule, admitting, builder, deciding, refusal
+from statekit.web import Rule, TrustedProxies, admitting, builder, deciding, refusal
 from statekit_asgi.routes import Routes
 from statekit_asgi.rules import Charge, Ready
 from statekit_asgi.scope import Scope
@@ -27,11 +27,19 @@ class Admission:
     """Decides the limits of one app's requests."""
 
     def __init__(
-        self, app: Any, kit: AsyncStateKit, defaults: tuple[Rule, ...], *, limits: bool, lazy: bool
+        self,
+        app: Any,
+        kit: AsyncStateKit,
+        defaults: tuple[Rule, ...],
+        *,
+        limits: bool,
+        lazy: bool,
+        proxies: TrustedProxies | None = None,
     ) -> None:
         self._kit = kit
         self._limits = limits
         self._lazy = lazy
+        self.proxies = proxies
         self._build = builder(kit)
         self.routes = Routes(app, defaults, self._build)
         self._budget = kit.store.budget.decision

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 from statekit.web import Kind, digest, header_name, kind_of, named_kind, network
 from statekit_asgi.scope import Scope, header
-from statekit_asgi.visit import load_session
+from statekit_asgi.visit import client_address, load_session
 
 __all__ = ["Caller", "by_header", "by_ip", "by_user", "caller"]
 
@@ -20,12 +20,10 @@ Caller: TypeAlias = Callable[[Any], "str | Awaitable[str]"]
 def by_ip(scope: Scope) -> str:
     """The address of the peer, ``ip=203.0.113.7``; for IPv6 its /64, ``ip=2001:db8:1:2::/64``.
 
-    Reads ``scope["client"]`` and no header: behind a proxy, let the server put the right address there
-    (``uvicorn --proxy-headers --forwarded-allow-ips=…``), which knows which proxies to trust. A peer without an
-    address (a unix socket) is ``ip=unknown``.
+    Behind proxies that were named, ``StatekitMiddleware(…, trusted_proxies=["10.0.0.0/8"])``, it is the client's
+    address; otherwise no header is read. A peer without an address (a unix socket) is ``ip=unknown``.
     """
-    client = scope.get("client")
-    return "ip=" + network(client[0]) if client and client[0] else "ip=unknown"
+    return "ip=" + network(client_address(scope) or "unknown")
 
 
 async def by_user(scope: Scope) -> str:

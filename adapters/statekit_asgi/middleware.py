@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from statekit import AsyncRateLimiter, AsyncSessions, AsyncStateKit, Limit
 from statekit.errors import StatekitError, UsageError
-from statekit.web import default_rules
+from statekit.web import TrustedProxies, default_rules
 from statekit_asgi.admission import Admission
 from statekit_asgi.callers import Caller, by_ip, caller
 from statekit_asgi.exchange import Exchange
@@ -40,6 +40,8 @@ class StatekitMiddleware:
         limits: False decides no limit at all, for tests.
         default_limits: counted for each caller over all of the app, besides an endpoint's own.
         limit_key: who the default limits count: `by_ip`, "user", "header:X-API-Key", a function of the scope.
+        trusted_proxies: the proxies in front of the app, ``["10.0.0.0/8"]``, or how many there are, so that `by_ip`
+            and `client_address` tell the client's address; see `statekit.web.TrustedProxies`. By default none.
         headers: how answers announce limits: "ietf", "legacy" (``X-RateLimit-…``) or None.
         tenants: what ``kit.tenants(Settings)`` returned, or the settings class.
         tenant: finds the tenant of a request: a function of the scope, "header:X-Tenant", "path:tenant" (a
@@ -64,6 +66,7 @@ class StatekitMiddleware:
         limits: bool = True,
         default_limits: Sequence[str | Limit | AsyncRateLimiter] = (),
         limit_key: Caller | str = by_ip,
+        trusted_proxies: TrustedProxies | Sequence[str] | int | None = None,
         headers: Literal["ietf", "legacy"] | None = "ietf",
         tenants: Any = None,
         tenant: Resolver | str | None = None,
@@ -86,7 +89,8 @@ class StatekitMiddleware:
         self._style = headers
         self._sign_in_key = sign_in_key
         rules = default_rules(default_limits, caller(limit_key))
-        self._admission = Admission(app, self.kit, rules, limits=limits, lazy=lazy)
+        proxies = TrustedProxies.of(trusted_proxies)
+        self._admission = Admission(app, self.kit, rules, limits=limits, lazy=lazy, proxies=proxies)
         self._probes = probes(self.kit, health, ready, draining)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

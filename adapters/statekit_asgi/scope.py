@@ -5,7 +5,19 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, TypeAlias
 
-__all__ = ["App", "Message", "Receive", "Scope", "Send", "cookie", "header", "is_secure", "scope_of"]
+__all__ = [
+    "App",
+    "Message",
+    "Receive",
+    "Scope",
+    "Send",
+    "cookie",
+    "header",
+    "is_secure",
+    "joined",
+    "peer",
+    "scope_of",
+]
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]
@@ -20,6 +32,17 @@ def header(scope: Scope, name: bytes) -> str | None:
         if field == name:
             return value.decode("latin-1")  # type: ignore[no-any-return]
     return None
+
+
+def joined(scope: Scope, name: bytes) -> str:
+    """All headers of that (lower-case) name as one list; empty if there is none."""
+    return ",".join([value.decode("latin-1") for field, value in scope["headers"] if field == name])
+
+
+def peer(scope: Scope) -> str | None:
+    """The address at the other end of the connection; None if it has none."""
+    client = scope.get("client")
+    return client[0] or None if client else None
 
 
 def cookie(scope: Scope, name: bytes) -> str | None:

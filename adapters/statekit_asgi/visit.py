@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from statekit import Decision
 from statekit.errors import UsageError
 from statekit.web import Refusal, governing
-from statekit_asgi.scope import Scope, scope_of
+from statekit_asgi.scope import Scope, joined, peer, scope_of
 from statekit_asgi.session import AsgiSession
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ __all__ = [
     "CURRENT",
     "KEY",
     "Visit",
+    "client_address",
     "current_decision",
     "current_session",
     "current_tenant",
@@ -71,6 +72,14 @@ class Visit:
         """The decision of the limits; of several, the refusal, else the one with the least left."""
         return self.decisions[0] if len(self.decisions) == 1 else governing(self.decisions)
 
+    @property
+    def address(self) -> str | None:
+        """The client's address, told by trusted proxies or the peer's own."""
+        proxies, near = self._admission.proxies, peer(self.scope)
+        if proxies is None:
+            return near
+        return proxies.client(near, joined(self.scope, proxies.header.lower().encode()))
+
     def has_decided(self, asked: object) -> bool:
         """Whether a rule or a dependency was part of what has been decided."""
         return asked in self.plan.decided or asked in self.late
@@ -113,6 +122,16 @@ async def load_session(connection: Any) -> AsgiSession:
     if session is None:
         raise UsageError("this app has no statekit sessions: StatekitMiddleware(…, sessions=True)")
     return await session.load()
+
+
+def client_address(connection: Any) -> str | None:
+    """The address a request comes from: the peer's, or the one that ``trusted_proxies=`` of the middleware tell.
+
+    None if there is none: a unix socket, a test without a client.
+    """
+    scope = scope_of(connection)
+    found = scope.get(KEY)
+    return found.address if isinstance(found, Visit) else peer(scope)
 
 
 def current_session() -> AsgiSession | None:

@@ -14,7 +14,8 @@
 A request with a session, any number of limits, flags and a tenant asks the store once.
 """
 
-from statekit_flask.callers import by_header, by_ip, by_user
+from statekit.web import TrustedProxies
+from statekit_flask.callers import by_header, by_ip, by_user, client_address
 from statekit_flask.extension import StatekitFlask
 from statekit_flask.flags import session_principal
 from statekit_flask.problems import ReducedCapacity, TooManyRequests
@@ -25,8 +26,10 @@ __all__ = [
     "ReducedCapacity",
     "StatekitFlask",
     "TooManyRequests",
+    "TrustedProxies",
     "by_header",
     "by_ip",
     "by_user",
+    "client_address",
     "session_principal",
 ]

@@ -9,12 +9,12 @@ from collections.abc import Callable
 from functools import partial
 from typing import TypeAlias
 
-from flask import request
+from flask import current_app, request
 
 from statekit.web import Kind, digest, header_name, kind_of, named_kind, network
 from statekit_flask.session import current_session
 
-__all__ = ["Caller", "by_header", "by_ip", "by_user", "caller"]
+__all__ = ["Caller", "by_header", "by_ip", "by_user", "caller", "client_address"]
 
 Caller: TypeAlias = Callable[[], str]
 
@@ -22,11 +22,20 @@ Caller: TypeAlias = Callable[[], str]
 def by_ip() -> str:
     """The address of the peer, ``ip=203.0.113.7``; for IPv6 its /64, ``ip=2001:db8:1:2::/64``.
 
-    Reads ``request.remote_addr`` and no header: behind a proxy, wrap the app in
-    `werkzeug.middleware.proxy_fix.ProxyFix`, which knows how many proxies to trust. A peer without an address
-    (a unix socket) is ``ip=unknown``.
+    Behind proxies that were named, ``StatekitFlask(…, trusted_proxies=["10.0.0.0/8"])``, it is the client's
+    address; otherwise no header is read. A peer without an address (a unix socket) is ``ip=unknown``.
     """
-    return "ip=" + network(request.remote_addr or "unknown")
+    return "ip=" + network(client_address() or "unknown")
+
+
+def client_address() -> str | None:
+    """The address the current request comes from: the peer's, or the one that ``trusted_proxies=`` tell.
+
+    None if there is none: a unix socket.
+    """
+    wired, peer = current_app.extensions.get("statekit"), request.remote_addr or None
+    proxies = None if wired is None else wired.proxies
+    return peer if proxies is None else proxies.client(peer, request.headers.get(proxies.header))
 
 
 def by_user() -> str:

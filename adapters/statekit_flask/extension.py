@@ -11,7 +11,7 @@ from flask import Blueprint, Flask, current_app, has_app_context
 
 from statekit import Decision, Limit, RateLimiter, Sessions, StateKit
 from statekit.errors import UsageError
-from statekit.web import Marks, Rule, default_rules
+from statekit.web import Marks, Rule, TrustedProxies, default_rules
 from statekit_flask.callers import Caller, by_ip, caller
 from statekit_flask.flags import Actor, BoundFlags, principal_in_use
 from statekit_flask.rules import LIMITED, Cost, LimitSpec, mark, named
@@ -44,6 +44,8 @@ class StatekitFlask:
             that returned; False leaves Flask's own cookie sessions in place.
         default_limits: counted for each caller over all endpoints of the app, besides the endpoint's own.
         limit_key: who a limit counts unless it says otherwise: `by_ip`, "user", "header:X-API-Key", a function.
+        trusted_proxies: the proxies in front of the app, ``["10.0.0.0/8"]``, or how many there are, so that `by_ip`
+            and `client_address` tell the client's address; see `statekit.web.TrustedProxies`. By default none.
         headers: how answers announce limits: "ietf", "legacy" (``X-RateLimit-…``) or None.
         tenants: what ``kit.tenants(Settings)`` returned, or the settings class.
         tenant: finds the tenant of a request: a function, "header:X-Tenant", "view:tenant" (an argument of the
@@ -68,6 +70,7 @@ class StatekitFlask:
         sessions: bool | Sessions | Mapping[str, Any] = True,
         default_limits: Sequence[str | Limit | RateLimiter] = (),
         limit_key: Caller | str = by_ip,
+        trusted_proxies: TrustedProxies | Sequence[str] | int | None = None,
         headers: Literal["ietf", "legacy"] | None = "ietf",
         tenants: Any = None,
         tenant: Resolver | str | None = None,
@@ -87,6 +90,7 @@ class StatekitFlask:
             sessions=sessions,
             defaults=default_rules(default_limits, self._caller),
             headers=headers,
+            proxies=TrustedProxies.of(trusted_proxies),
             tenants=tenants,
             tenant=None if tenant is None else resolver(tenant),
             actor=actor,

@@ -11,7 +11,7 @@ from flask.typing import ResponseReturnValue
 
 from statekit import Sessions, StateKit
 from statekit.errors import StatekitError
-from statekit.web import Rule
+from statekit.web import Rule, TrustedProxies
 from statekit_flask.admission import Admission
 from statekit_flask.flags import Actor, BoundFlags
 from statekit_flask.health import PROBES, add_health
@@ -30,6 +30,7 @@ class Options:
     sessions: bool | Sessions | Mapping[str, Any]
     defaults: tuple[Rule, ...]
     headers: str | None
+    proxies: TrustedProxies | None
     tenants: Any
     tenant: Resolver | None
     actor: Actor
@@ -44,6 +45,7 @@ class Wired:
 
     def __init__(self, app: Flask, kit: StateKit, options: Options) -> None:
         self.kit = kit
+        self.proxies = options.proxies
         self.flags = BoundFlags(kit, options.actor)
         self.admission = Admission(app, kit, options.defaults, options.headers)
         self.sessions = _sessions(kit, options.sessions)

@@ -5,7 +5,7 @@ fields: what is equal in every framework is written here once, and each adapter 
 Nothing else in statekit imports this.
 """
 
-from statekit.web.addresses import network
+from statekit.web.addresses import TrustedProxies, network
 from statekit.web.admission import admitting, deciding
 from statekit.web.callers import Kind, caller_name, digest, header_name, kind_of, named_kind
 from statekit.web.fields import announced, governing
@@ -31,6 +31,7 @@ __all__ = [
     "RequestSession",
     "Rule",
     "TooManyRequests",
+    "TrustedProxies",
     "admitting",
     "announced",
     "builder",
