@@ -6,6 +6,7 @@ Public, shipped, and never imported by the rest of statekit.
 from statekit.testing.blocking import Blocking
 from statekit.testing.clock import FrozenClock
 from statekit.testing.outage import OutageSimulator, store_down
+from statekit.testing.proxy import Proxy
 from statekit.testing.recorder import recorded
 
-__all__ = ["Blocking", "FrozenClock", "OutageSimulator", "recorded", "store_down"]
+__all__ = ["Blocking", "FrozenClock", "OutageSimulator", "Proxy", "recorded", "store_down"]
