@@ -17,13 +17,13 @@ from secrets import token_hex
 from typing import Any
 
 from statekit.errors import StoreError, UsageError
-from statekit.ratelimit.clock import micros
 from statekit.ratelimit.core import deciding, without_store
 from statekit.ratelimit.decision import Decision
 from statekit.ratelimit.holding import Ending, Wish, holding, settling, told
 from statekit.ratelimit.lease import Lease, lease_time
 from statekit.ratelimit.rule import Hit, Rule
 from statekit.ratelimit.terms import Terms
+from statekit.store.clock import micros
 from statekit.store.fork import on_fork
 from statekit.store.keys import encoded
 from statekit.store.op import Op, ask, together

@@ -263,6 +263,36 @@ local function append(log, units)
   call('PEXPIRE', log.key, life_of(log, log.window, log.life))
 end
 
+-- Take a hit back: its word goes, those after it move up and count its units no more, and the header is written
+-- anew. It is the one of its tick and its units; of several such, each is as good. Returns whether there is one.
+local function strike(log, spec, units, tick)
+  local unit, low, high, after = 2 ^ log.bits, 0, log.n + 1, log.total
+  while high - low > 1 do
+    local p = floor((low + high) / 2)
+    local t, before = entry(log, p)
+    if t <= tick then low = p else high, after = p, before end
+  end
+  local t, before = 0, 0
+  if low > 0 then t, before = entry(log, low) end
+  while low > 0 and t == tick and (after - before) % unit ~= units do
+    low, after = low - 1, before
+    if low > 0 then t, before = entry(log, low) end
+  end
+  if low == 0 or t ~= tick then return false end
+  local newest = low == log.n and (low > 1 and entry(log, low - 1) or 0) or log.newest
+  for p = low + 1, log.n do
+    local slot = (log.head - log.n + p - 2) % log.capacity
+    t, before = entry(log, p)
+    call('SETRANGE', log.key, log.start + 8 * slot, word(log, t, before - units))
+  end
+  log.n, log.head, log.newest = log.n - 1, (log.head - 1) % log.capacity, newest
+  log.total, log.hints, log.tick = (log.total - units) % unit, nil, max(ceil(now / 2 ^ log.shift), newest)
+  for i, limit in ipairs(spec.limits) do log.edges[i] = edge_of(log, i, ceil(limit.window / 2 ^ log.shift)) end
+  call('SETRANGE', log.key, 0, header(log))
+  call('PEXPIRE', log.key, life_of(log, log.window, log.life))
+  return true
+end
+
 -- Open a log for one decision.
 local function open_log(key, spec)
   local log = load(key, spec)
@@ -289,7 +319,10 @@ local function open_log(key, spec)
     for _, state in ipairs(states) do state.used = state.used + units end
     append(log, units)
   end
-  return { states = states, charge = charge, holds = log.holds, keep = function() keep(log) end }
+  return {
+    states = states, charge = charge, holds = log.holds, keep = function() keep(log) end,
+    refund = function(units, at) return strike(log, spec, units, ceil(at / scale)) end,
+  }
 end
 
 open.log = open_log

@@ -20,10 +20,10 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 from weakref import WeakKeyDictionary
 
-from statekit.ratelimit.clock import micros
 from statekit.ratelimit.core import freed_channel
 from statekit.ratelimit.decision import Decision
 from statekit.ratelimit.rule import Hit, Rule
+from statekit.store.clock import micros
 from statekit.store.fork import on_fork
 from statekit.store.memory import AsyncMemoryTransport, MemoryTransport
 from statekit.store.push import AsyncPush, Push

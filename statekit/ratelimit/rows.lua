@@ -4,8 +4,8 @@
 --
 -- One string a key: four numbers a limit, parted by blanks, the window first. Each algorithm makes of such a
 -- row a state: `used` units now, `wait(target)` microseconds until no more than `target` are used,
--- `take(units)`, and `row()`. A row of another window, or another rate, hands on the units it counts. The holds
--- of the key follow the rows.
+-- `take(units)`, `refund(units, at)` what was taken at a moment, and `row()`. A row of another window, or another
+-- rate, hands on the units it counts. The holds of the key follow the rows.
 
 -- Begin of the window that holds `now`, and whether the stored one still runs. A clock that went back is held
 -- at the stored begin; one that went back by more than a window was set back for good.
@@ -25,6 +25,10 @@ local function open_fixed(row, window)
     return state.used > target and begin + window - now or 0
   end
   function state.take(units) state.used = state.used + units end
+  -- Units of a window that is over count no more anyway.
+  function state.refund(units, at)
+    if at - at % window == begin then state.used = max(0, state.used - units) end
+  end
   function state.row() return { window, begin, state.used, 0 } end
   return state
 end
@@ -55,6 +59,15 @@ local function open_counter(row, window, count)
   function state.take(units)
     current, state.used = current + units, state.used + units
   end
+  -- From the counter it was added to, which may be the one of the window before by now.
+  function state.refund(units, at)
+    local since = at - at % window
+    if since == begin then
+      current = max(0, current - units)
+    elseif since == begin - window then
+      before = max(0, before - units)
+    end
+  end
   function state.row() return { window, begin, current, before } end
   return state
 end
@@ -81,6 +94,12 @@ local function open_gcra(row, window, count)
     -- Only what was spent beyond its hold can be more than a number holds exactly: it counts as the most.
     debt = min(debt + units * emission, 9e15)
     state.used = ceil(debt / emission)
+  end
+  -- If others were charged since, the bucket might have run over meanwhile had it not been for this debt: what
+  -- would have been lost then is not given back.
+  function state.refund(units, when)
+    local idle = row and max(0, row[3] - when) or 0
+    debt = max(0, debt - max(0, units * emission - idle * grains))
   end
   function state.row() return { window, emission, at, debt } end
   return state
@@ -129,6 +148,7 @@ local function resumed(open, rows, i, limit, paired)
   -- What was counted is charged now, at most the whole limit: nobody waits longer than one window for it.
   local state = open(nil, limit.window, limit.count)
   state.take(min(open(old, old[1]).used, limit.count))
+  state.refund = nil
   return state
 end
 
@@ -145,6 +165,15 @@ local function open_rows(key, spec)
   function opened.charge(units)
     for _, state in ipairs(states) do state.take(units) end
     save(key, opened, window)
+  end
+  -- Where the limits were changed since, what is left of the hit is not known any more, and stays.
+  function opened.refund(units, at)
+    for _, state in ipairs(states) do
+      if not state.refund then return false end
+      state.refund(units, at)
+    end
+    save(key, opened, window)
+    return #rows > 0
   end
   -- Kept even if this call is refused, or each would find the clock set back anew.
   if moved then opened.keep() end

@@ -1,4 +1,4 @@
-"""The clock of what a process decides by itself: how long a refusal lasts, and how long a slice may be spent."""
+"""The clock of what a process decides by itself: how long what it has heard holds, and how long a slice may be spent."""
 
 from __future__ import annotations
 
