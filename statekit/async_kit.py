@@ -49,8 +49,10 @@ class AsyncStateKit(Kit[AsyncStore]):
         *,
         budget: Budget = Budget(),
         clock: Clock | None = None,
+        replicas: int = 0,
     ) -> None:
-        super().__init__(AsyncStore(carried_async(client), namespace, budget=budget, clock=clock))
+        store = AsyncStore(carried_async(client), namespace, budget=budget, clock=clock, replicas=replicas)
+        super().__init__(store)
 
     @classmethod
     def connect(
@@ -61,9 +63,12 @@ class AsyncStateKit(Kit[AsyncStore]):
         budget: Budget = Budget(),
         clock: Clock | None = None,
         snapshot_dir: Directory = "auto",
+        replicas: int = 0,
     ) -> Self:
         """Same as `StateKit.connect`, for asyncio."""
-        store = AsyncStore(connected_async(url, budget), namespace, budget=budget, clock=clock)
+        store = AsyncStore(
+            connected_async(url, budget), namespace, budget=budget, clock=clock, replicas=replicas
+        )
         return cls._over(store, snapshot_dir)
 
     @classmethod

@@ -19,6 +19,7 @@ __all__ = [
     "InFlightUnknown",
     "LimitExceeded",
     "NonPrimitiveValue",
+    "NotReplicated",
     "OutsideScope",
     "PoolExhausted",
     "SessionError",
@@ -72,6 +73,9 @@ class StoreError(StatekitError):
 class StoreUnavailable(StoreError):
     """The store cannot be reached, or its circuit is open. Whether a write was applied is unknown."""
 
+    part: str = ""
+    """The node of a cluster it is about, while the others answer; empty if it is the whole store."""
+
 
 class StoreTimeout(StoreUnavailable):
     """The store did not answer within the time budget. Whether a write was applied is unknown."""
@@ -87,6 +91,21 @@ class StoreFull(StoreRejected):
 
 class StoreReadOnly(StoreRejected):
     """The store refuses writes (``READONLY``, ``MISCONF``, ``NOREPLICAS``): a replica, or a primary that cannot keep them."""
+
+
+class NotReplicated(StoreError):
+    """A write was applied by the primary, but too few replicas confirmed it in time: a failover now would lose it.
+
+    Raised with ``replicas=…`` alone. The call did all it was asked to do; to say it again is safe.
+    """
+
+    def __init__(self, message: str, *, confirmed: int = 0, wanted: int = 0) -> None:
+        super().__init__(message)
+        self.confirmed = confirmed
+        """Replicas known to have the write."""
+        self.wanted = wanted
+        self.result: Any = None
+        """What the call would have returned."""
 
 
 # -- the primitives --------------------------------------------------------------------------------------

@@ -128,8 +128,10 @@ class StateKit(Kit[Store]):
         *,
         budget: Budget = Budget(),
         clock: Clock | None = None,
+        replicas: int = 0,
     ) -> None:
-        super().__init__(Store(carried(client), namespace, budget=budget, clock=clock))
+        store = Store(carried(client), namespace, budget=budget, clock=clock, replicas=replicas)
+        super().__init__(store)
 
     @classmethod
     def connect(
@@ -140,9 +142,14 @@ class StateKit(Kit[Store]):
         budget: Budget = Budget(),
         clock: Clock | None = None,
         snapshot_dir: Directory = "auto",
+        replicas: int = 0,
     ) -> Self:
-        """Connect by URL; without one, ``$STATEKIT_URL``, else the embedded server of this project."""
-        store = Store(connected(url, budget), namespace, budget=budget, clock=clock)
+        """Connect by URL; without one, ``$STATEKIT_URL``, else the embedded server of this project.
+
+        `replicas`: how many replicas must confirm a write whose loss would do harm (a sign-in, a revocation, a
+        flag, a tenant's settings) before the call returns; else it raises `NotReplicated`.
+        """
+        store = Store(connected(url, budget), namespace, budget=budget, clock=clock, replicas=replicas)
         return cls._over(store, snapshot_dir)
 
     @classmethod

@@ -170,13 +170,14 @@ class LocalCopy(Generic[S]):
         """Write a document (None deletes it); hand the result to `took`."""
         core.checked(name, text)
         draw = (fresh(), self._lifetime_ms, self._store.now())
-        return core.write(self._at, name, text, (by, reason), if_version, self.snapshot, draw)
+        op = core.write(self._at, name, text, (by, reason), if_version, self.snapshot, draw)
+        return self._store.confirmed(op)
 
     def undoing(self, version: int, *, by: str = "", reason: str = "") -> Op[Written]:
         """Write what was there before `version`; hand the result to `took`."""
         draw = (fresh(), self._lifetime_ms, self._store.now())
         why = reason or f"undo {version}"
-        return core.undo(self._at, version, (by, why), self.snapshot, draw)
+        return self._store.confirmed(core.undo(self._at, version, (by, why), self.snapshot, draw))
 
     def listing(self) -> Op[tuple[Worker, ...]]:
         """The readers alive."""

@@ -84,6 +84,8 @@ class Operations:
     """Takes each `SessionEvent` and `SessionGrown`."""
     degraded: Callable[[Exception], None]
     """Is told when an outage was answered with a degraded session."""
+    confirmed: Callable[[Op[Any]], Op[Any]]
+    """Wraps an operation whose loss in a failover would do harm: who is signed in, and who is no longer."""
 
     # -- opening -----------------------------------------------------------------------------------------
 
@@ -129,13 +131,18 @@ class Operations:
         self._weigh(session, content)
         if session.change is UNCHANGED and session.record is not None:
             return (yield from self._updating(session, session.record, delta, content))
-        try:
+        if session.change is UNCHANGED:
             return (yield from self._writing(session, delta))
-        except _Taken:
-            session.mint_again()
-            return (yield from self._writing(session, delta))
+        return (yield from self.confirmed(self._writing(session, delta)))  # type: ignore[no-any-return]
 
     def _writing(self, session: Session, delta: Delta) -> Op[SaveOutcome]:
+        try:
+            return (yield from self._attempting(session, delta))
+        except _Taken:
+            session.mint_again()
+            return (yield from self._attempting(session, delta))
+
+    def _attempting(self, session: Session, delta: Delta) -> Op[SaveOutcome]:
         if session.change is Change.SIGN_OUT:
             return (yield from self._signing_out(session, delta))
         if session.change is not UNCHANGED:
@@ -164,7 +171,7 @@ class Operations:
 
     def _signing_out(self, session: Session, delta: Delta) -> Op[SaveOutcome]:
         if session.record is not None:
-            yield from self.revoking(session.record.handle)
+            yield from self._revoking(session.record.handle)
         if delta.changed:
             return (yield from self._creating(session, Draft(delta.changed)))
         session.written(None)
@@ -255,6 +262,9 @@ class Operations:
 
     def revoking(self, handle: str) -> Op[bool]:
         """End the session with this handle, and what it was renewed from or into; True if it was live."""
+        return self.confirmed(self._revoking(handle))
+
+    def _revoking(self, handle: str) -> Op[bool]:
         waiting, seen, live = [_handle(handle)], set[str](), False
         cleaning: tuple[Call, ...] = ()
         while waiting or cleaning:
@@ -270,13 +280,16 @@ class Operations:
 
     def destroying(self, session: Session) -> Op[bool]:
         """End the session a request holds, loaded or not; True if it was live."""
+        return self.confirmed(self._destroying(session))
+
+    def _destroying(self, session: Session) -> Op[bool]:
         if not session.loaded:
             handle = handle_of(session.presented or "")
             session.arrived(None)
-            return (yield from self.revoking(handle))
+            return (yield from self._revoking(handle))
         record = session.record
         session.sign_out()
-        live = False if record is None else (yield from self.revoking(record.handle))
+        live = False if record is None else (yield from self._revoking(record.handle))
         session.written(None)
         return live
 
@@ -285,6 +298,9 @@ class Operations:
 
         A session being renewed meanwhile is found too: the record it replaces names it.
         """
+        return self.confirmed(self._revoking_all(principal, keep))
+
+    def _revoking_all(self, principal: str, keep: str | None) -> Op[int]:
         seen = set() if keep is None else {_handle(keep)}
         names = set((yield from self._listed(principal, -1))) - seen
         live = 0

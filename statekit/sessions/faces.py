@@ -44,6 +44,7 @@ class _Sessions(Generic[S]):
             store.now,
             hooks.emit,
             lambda error: hooks.report("sessions", "open", error),
+            store.confirmed,
         )
 
     def opening(self, cookie: str | None) -> Op[Session]:

@@ -45,6 +45,8 @@ class Call(NamedTuple):
     """True if running it twice changes nothing: the driver may then repeat it on a fresh connection."""
     whole: bool = False
     """Send the script's text instead of its digest: the server has forgotten it."""
+    waits: bool = False
+    """It asks about the calls before it in its round, and its reply may take a while (see `replicas`)."""
 
 
 Round: TypeAlias = tuple[Call, ...]

@@ -24,6 +24,7 @@ from statekit.store.op import Call, Op, Reply, Round, started
 from statekit.store.outage import Breaker, Budget, checked_budget
 from statekit.store.pulse import AsyncPulse, Pulse
 from statekit.store.push import AsyncPush, Push
+from statekit.store.replicas import checked_replicas, gathered, question, replicated
 
 __all__ = ["AsyncStore", "AsyncTransport", "Store", "Transport"]
 
@@ -58,7 +59,7 @@ class AsyncTransport(Protocol):
 class _Governed:
     """What both stores share: names, budgets, hooks, and the rules around each round."""
 
-    def __init__(self, namespace: str, budget: Budget, clock: Clock | None) -> None:
+    def __init__(self, namespace: str, budget: Budget, clock: Clock | None, replicas: int) -> None:
         if clock is not None and not callable(clock):
             raise UsageError(f"clock={clock!r} cannot be called: give a function that returns microseconds")
         self.keys = Keys(namespace)
@@ -66,6 +67,9 @@ class _Governed:
         self.hooks = Hooks()
         self.breaker = Breaker(jitter=lambda: _dice.uniform(0.6, 1.0))
         self.clock = clock
+        self.replicas = checked_replicas(replicas)
+        """How many replicas must have a write whose loss would do harm, before it counts as done."""
+        self._question = question(replicas, self.budget.operation) if replicas else None
         self._worker = Worker()
 
     @property
@@ -77,9 +81,15 @@ class _Governed:
         """The time a script shall use: empty for the server's own clock, microseconds in a test."""
         return "" if self.clock is None else self.clock()
 
+    def confirmed(self, op: Op[T]) -> Op[T]:
+        """Wrap a write whose loss would do harm: `replicas` of them must have it, or it raises `NotReplicated`."""
+        return op if self._question is None else replicated(op, self._question)
+
     def governed(self, op: Op[T]) -> Generator[Round, Sequence[Reply], T]:
         """Wrap an operation: each of its rounds obeys the breaker, is completed, and is reported."""
         breaker, hooks = self.breaker, self.hooks
+        if self._question is not None:
+            op = gathered(op)
         try:
             calls = next(started(op))
             while True:
@@ -136,7 +146,7 @@ class _Governed:
         self, calls: Round, replies: Sequence[Reply]
     ) -> Generator[Round, Sequence[Reply], list[Reply]]:
         """Send again, whole, the scripts the server does not know (restart, failover, SCRIPT FLUSH)."""
-        missing = [index for index, reply in enumerate(replies) if _forgotten(reply)]
+        missing = [i for i, reply in enumerate(replies) if _forgotten(reply) or calls[i].waits]
         again = yield tuple(calls[index]._replace(whole=True) for index in missing)
         complete = list(replies)
         for index, reply in zip(missing, again, strict=True):
@@ -181,8 +191,9 @@ class Store(_Governed):
         *,
         budget: Budget = Budget(),
         clock: Clock | None = None,
+        replicas: int = 0,
     ) -> None:
-        super().__init__(namespace, budget, clock)
+        super().__init__(namespace, budget, clock, replicas)
         self.transport = transport
         self.pulse = Pulse()
         self.push = Push(transport.subscriber)
@@ -212,8 +223,9 @@ class AsyncStore(_Governed):
         *,
         budget: Budget = Budget(),
         clock: Clock | None = None,
+        replicas: int = 0,
     ) -> None:
-        super().__init__(namespace, budget, clock)
+        super().__init__(namespace, budget, clock, replicas)
         self.transport = transport
         self.pulse = AsyncPulse()
         self.push = AsyncPush(transport.subscriber)
