@@ -15,6 +15,7 @@ from pydantic_core import to_jsonable_python
 from statekit.errors import DocumentInvalid
 from statekit.kit import StateKit
 from statekit.replica.core import Convergence
+from statekit.store.codec import tree
 
 __all__ = [
     "AsJson",
@@ -71,7 +72,7 @@ def signature(by: str | None) -> str:
 def json_or_text(text: str) -> Any:
     """Read a value from the command line: JSON if it is that, else the text itself."""
     try:
-        return json.loads(text)
+        return tree(text)
     except ValueError:
         return text
 
@@ -79,7 +80,7 @@ def json_or_text(text: str) -> Any:
 def json_object(text: str) -> dict[str, Any]:
     """Read a JSON object from the command line; raises `DocumentInvalid`."""
     try:
-        given = json.loads(text)
+        given = tree(text)
     except ValueError as error:
         raise DocumentInvalid(f"{text!r:.80} is not JSON: {error}") from error
     if not isinstance(given, dict):

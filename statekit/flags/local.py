@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import difflib
-import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
@@ -27,6 +26,7 @@ from statekit.flags.shelf import Shelf
 from statekit.replica import AsyncReplica, Change, Entry, Replica, Written
 from statekit.replica.core import Absent
 from statekit.replica.protocol import dumped
+from statekit.store.codec import tree
 from statekit.store.fork import on_fork
 from statekit.store.hooks import Hooks
 from statekit.store.op import Op
@@ -321,6 +321,6 @@ def revision(entry: Entry) -> FlagRevision:
 def _readable(text: str | None) -> Flag | None:
     if text is None:
         return None
-    with contextlib.suppress(DocumentInvalid):
-        return Flag.of(json.loads(text))
+    with contextlib.suppress(DocumentInvalid, ValueError):
+        return Flag.of(tree(text))
     return None

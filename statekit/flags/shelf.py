@@ -8,7 +8,6 @@ Rule 3: a change of one flag costs the same however many there are.
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Callable, Iterable
 from itertools import chain, islice
@@ -19,6 +18,7 @@ from statekit.flags.compiled import Clock, Decide, Lookup, compiled
 from statekit.flags.core import Flag
 from statekit.flags.explain import FlagInvalid
 from statekit.replica import Change
+from statekit.store.codec import tree
 
 __all__ = ["Shelf"]
 
@@ -94,7 +94,7 @@ class Shelf:
     def _read(self, name: str, text: str, rules: dict[str, Decide], flags: dict[str, Flag]) -> bool:
         """Compile a flag; a document that makes none leaves the earlier one in force."""
         try:
-            flag = Flag.of(json.loads(text))
+            flag = Flag.of(tree(text))
             decide = compiled(name, flag, self._lookup, self._clock)
         except (DocumentInvalid, ValueError) as error:
             self.errors[name] = str(error)

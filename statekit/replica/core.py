@@ -26,8 +26,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from statekit.errors import UsageError, VersionConflict
+from statekit.errors import CorruptValue, UsageError, VersionConflict
 from statekit.replica.protocol import Message, Snapshot, dumped
+from statekit.store.codec import DEEPEST, tree
 from statekit.store.keys import Keys, encoded
 from statekit.store.op import Op, Script, command
 
@@ -278,11 +279,14 @@ def workers(at: Address, lifetime_ms: int, now: Now) -> Op[tuple[Worker, ...]]:
 
 
 def entry(stored: bytes) -> Entry:
-    """Read an entry of the log."""
-    said = json.loads(stored)
-    before, after = (None if said[side] is None else dumped(said[side]) for side in ("before", "after"))
-    at = moment(int(said["at"]))
-    return Entry(int(said["version"]), at, said["name"], said["by"], said["reason"], before, after)
+    """Read an entry of the log. Raises `CorruptValue` if another program wrote it."""
+    try:
+        said = tree(stored, DEEPEST + 1)
+        before, after = (None if said[side] is None else dumped(said[side]) for side in ("before", "after"))
+        at = moment(int(said["at"]))
+        return Entry(int(said["version"]), at, said["name"], said["by"], said["reason"], before, after)
+    except (KeyError, TypeError, ValueError, OverflowError, OSError) as error:
+        raise CorruptValue(f"{stored[:40]!r} is no entry of a history: {type(error).__name__}") from error
 
 
 def moment(micros: int) -> datetime:
@@ -297,9 +301,9 @@ def checked(name: str, text: str | None) -> None:
     if text is None:
         return
     try:
-        json.loads(text)  # it will stand inside the JSON of the log and of the message
+        tree(text)  # it will stand inside the JSON of the log and of the message
     except ValueError as error:
-        raise UsageError(f"{name!r}: {text[:50]!r} is not JSON: {error}") from error
+        raise UsageError(f"{name!r}: {text[:50]!r} is not JSON that can be kept: {error}") from error
     if len(text) > LARGEST:
         raise UsageError(
             f"{name!r} is {len(text):,} bytes of JSON, more than {LARGEST:,}: keep large data elsewhere, "

@@ -8,7 +8,6 @@ altered or of another release is passed over, never believed and never fatal. On
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import os
 import tempfile
@@ -20,6 +19,8 @@ from typing import TypeAlias
 from statekit.errors import UsageError
 from statekit.replica.documents import Documents
 from statekit.replica.protocol import EMPTY, Document, Snapshot, dumped
+from statekit.store.codec import tree
+from statekit.store.folders import own, trust
 
 __all__ = ["Directory", "LastKnownGood", "default_directory", "snapshot_directory"]
 
@@ -28,6 +29,8 @@ Directory: TypeAlias = str | os.PathLike[str] | None
 
 FORMAT = 1
 PART = 1000
+LARGEST = 1 << 30
+"""Bytes of a file that are read."""
 log = logging.getLogger("statekit")
 
 
@@ -59,17 +62,21 @@ class LastKnownGood:
     def read(self) -> Snapshot:
         """The snapshot in the file; the empty one if there is none that can be trusted."""
         try:
-            self._trust(self.path.parent)
+            trust(self.path.parent)
+            if self.path.stat().st_size > LARGEST:
+                raise ValueError(f"it is larger than {LARGEST:,} bytes")  # noqa: TRY301 - one way out for all of it
             head, _, body = self.path.read_bytes().partition(b"\n")
-            told = json.loads(head)
+            told = tree(head)
             if told["format"] != FORMAT or told["digest"] != _digest(body):
-                raise ValueError("the digest does not match")  # noqa: TRY301 - one way out for all of it
+                raise ValueError("the digest does not match")  # noqa: TRY301 - same
             self._kept = (str(told["epoch"]), int(told["version"]))
-            documents = {name: Document(version, text) for name, (version, text) in json.loads(body).items()}
+            documents = {
+                name: Document(version, text) for name, (version, text) in tree(body, 2, LARGEST).items()
+            }
             return Snapshot(*self._kept, Documents(documents))
         except FileNotFoundError:
             return EMPTY
-        except (OSError, KeyError, TypeError, ValueError) as error:
+        except (OSError, AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
             log.warning("statekit: %s cannot be used and is passed over: %s", self.path, error)
             return EMPTY
 
@@ -91,8 +98,7 @@ class LastKnownGood:
         body = _body(snapshot)
         told = {"format": FORMAT, "epoch": snapshot.epoch, "version": snapshot.version}
         head = dumped({**told, "digest": _digest(body)}).encode()
-        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._trust(self.path.parent)
+        own(self.path.parent)
         handle, beside = tempfile.mkstemp(dir=self.path.parent, prefix=".snapshot-")  # made with mode 0600
         try:
             with os.fdopen(handle, "wb") as file:
@@ -102,16 +108,6 @@ class LastKnownGood:
             with contextlib.suppress(OSError):
                 Path(beside).unlink()
             raise
-
-    @staticmethod
-    def _trust(directory: Path) -> None:
-        """Refuse a directory in which somebody else could have put a file for us to believe."""
-        status = directory.stat()
-        if status.st_uid != os.getuid() or status.st_mode & 0o022:
-            raise PermissionError(
-                f"{directory} belongs to or is writable by others: make it yours alone, or choose another "
-                "snapshot_dir"
-            )
 
 
 def _body(snapshot: Snapshot) -> bytes:

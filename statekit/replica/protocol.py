@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from statekit.replica.documents import Documents
+from statekit.store.codec import DEEPEST, tree
 
 __all__ = ["EMPTY", "Document", "Message", "Snapshot", "Step", "heard", "synced"]
 
@@ -63,10 +64,10 @@ class Message:
     def parse(cls, data: bytes | str) -> Message | None:
         """Read a message; None for "look at the store" or for one of a newer release that cannot be read."""
         try:
-            said = json.loads(data)
+            said = tree(data, DEEPEST + 1)
             text = None if said["after"] is None else dumped(said["after"])
             return cls(str(said["epoch"]), int(said["version"]), str(said["name"]), text)
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, OverflowError):
             return None
 
 

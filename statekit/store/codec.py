@@ -8,7 +8,8 @@ with a tilde; an application's own dictionary of that shape is wrapped, so nothi
 
 Rule 1: encoding is deterministic, and encoding what was decoded gives the same bytes.
 Rule 2: decoding builds the types above and nothing else; it runs no code that the bytes choose.
-Rule 3: depth and size are bounded both ways.
+Rule 3: depth and size are bounded both ways. That holds for all JSON statekit reads, from a store, a file or a
+        peer: what is not a value of this codec is read by `tree`.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from typing import Any
 
 from statekit.errors import CorruptValue, NonPrimitiveValue
 
-__all__ = ["DEEPEST", "LARGEST", "checked", "decode", "encode", "is_plain"]
+__all__ = ["DEEPEST", "LARGEST", "checked", "decode", "encode", "is_plain", "tree"]
 
 DEEPEST = 32
 """Levels of nesting; what goes deeper is most likely a structure that contains itself."""
@@ -69,6 +70,36 @@ def decode(raw: bytes) -> Any:
         raise CorruptValue(
             f"{raw[:40]!r} is not a value that statekit wrote: {type(error).__name__}"
         ) from error
+
+
+def tree(text: str | bytes, deepest: int = DEEPEST, largest: int = LARGEST) -> Any:
+    """Read JSON as it is, without tags. Raises `ValueError` for what is none, too deep, or too large.
+
+    >>> tree('{"rollout":25}')
+    {'rollout': 25}
+    """
+    if len(text) > largest:
+        raise ValueError(f"{len(text):,} characters where at most {largest:,} are read")
+    if isinstance(text, bytes):
+        text = text.decode("utf-8", "surrogatepass")
+    try:
+        found = _READER.decode(text)
+    except RecursionError:
+        raise ValueError(f"nested deeper than {deepest} levels") from None
+    if text.count("[") + text.count("{") > deepest and _deeper(found, deepest):
+        raise ValueError(f"nested deeper than {deepest} levels")
+    return found
+
+
+def _deeper(found: Any, deepest: int) -> bool:
+    """Whether something lies further inside than that; looked at level by level, so its depth costs no stack."""
+    level = [found]
+    for _ in range(deepest + 1):
+        level = [one for one in level if type(one) in _BRANCHES]
+        if not level:
+            return False
+        level = [inner for one in level for inner in (one.values() if type(one) is dict else one)]
+    return True
 
 
 # -- values to trees of JSON -----------------------------------------------------------------------------

@@ -27,6 +27,7 @@ from time import monotonic, sleep
 from types import TracebackType
 
 from statekit.errors import StoreUnavailable, UsageError
+from statekit.store.folders import own
 
 __all__ = ["Embedded", "program", "project"]
 
@@ -98,10 +99,12 @@ class Embedded:
     @property
     def pid(self) -> int | None:
         """The process id of the server, or None if none is running."""
+        self._guard()
         return _peer(self.socket)
 
     def start(self) -> str:
         """Make sure the server runs, and return its URL; many processes may do this at once."""
+        self._guard()
         if _answers(self.socket):
             return self.url
         self._prepare()
@@ -142,6 +145,15 @@ class Embedded:
         digest = hashlib.sha256(os.fsencode(self.home)).hexdigest()[:16]
         return Path(tempfile.gettempdir()) / f"statekit-{os.getuid()}" / f"{digest}.sock"
 
+    def _guard(self) -> None:
+        """Ask no socket among the temporary files that somebody else could have put there."""
+        if self.socket.parent == self.home:
+            return
+        try:
+            own(self.socket.parent)
+        except OSError as error:
+            raise UsageError(f"the embedded server cannot be asked at {self.socket}: {error}") from error
+
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
         """Let one process at a time start or stop; the lock is the kernel's, so who dies lets go of it."""
@@ -154,8 +166,6 @@ class Embedded:
             if not self.home.exists():
                 self.home.mkdir(mode=0o700, parents=True)
                 (self.home / ".gitignore").write_text("*\n", encoding="utf-8")
-            if self.socket.parent != self.home:
-                _own(self.socket.parent)
             (self.home / "lock").touch()
         except OSError as error:
             raise UsageError(
@@ -272,13 +282,6 @@ def _until(condition: Callable[[], bool], complaint: str) -> None:
         if monotonic() > deadline:
             raise StoreUnavailable(f"{complaint} within {PATIENCE:g} s")
         sleep(0.005)
-
-
-def _own(folder: Path) -> None:
-    """Make a folder for sockets in the temporary directory; nobody else may have put it there."""
-    folder.mkdir(mode=0o700, exist_ok=True)
-    if folder.stat().st_uid != os.getuid():
-        raise PermissionError(f"{folder} belongs to somebody else")
 
 
 def _answers(path: Path) -> bool:

@@ -27,6 +27,8 @@ LONGEST_LINE: Final = 65_536
 """Bytes a line may have; an error never comes near."""
 LONGEST_NUMBER: Final = 20
 """Bytes of a number of 64 bits and its sign."""
+LONGEST_STRING: Final = 512 * 1024 * 1024
+"""Bytes of a string that a server accepts, unless it was configured otherwise."""
 DEEPEST: Final = 64
 """Arrays within arrays; scripts nest to a handful."""
 
@@ -153,7 +155,7 @@ class Replies:
             start = end + 2
             reply: Any
             if kind == 36 and line.isdigit():  # $, as most replies
-                stop = start + _number(line)
+                stop = start + _length(line)
                 if stop + 2 > len(data):
                     self._need = stop + 2 - at
                     return at
@@ -214,6 +216,13 @@ def _number(line: bytes) -> int:
     if len(line) > LONGEST_NUMBER:
         raise _broken(line)
     return int(line)
+
+
+def _length(line: bytes) -> int:
+    length = _number(line)
+    if length > LONGEST_STRING:
+        raise _broken(line)
+    return length
 
 
 def _broken(data: bytes) -> StoreUnavailable:

@@ -15,7 +15,6 @@ Outage     reads go on from the local copy, or after a restart from the snapshot
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -25,6 +24,7 @@ from itertools import islice
 from typing import Any, TypeAlias
 
 from statekit.errors import UnknownTenant, UsageError, VersionConflict
+from statekit.store.codec import tree
 from statekit.tenants.frozen import frozen
 from statekit.tenants.layers import ABSENT, found, read
 
@@ -154,7 +154,7 @@ def change_of(entry: Any) -> TenantChange:
 
 
 def _read(text: str | None) -> Any:
-    return None if text is None else json.loads(text)
+    return None if text is None else tree(text)
 
 
 def undoable(document: str, version: int | None, history: Sequence[Any]) -> TenantChange:

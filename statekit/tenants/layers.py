@@ -24,6 +24,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from statekit.errors import DocumentInvalid, UsageError
+from statekit.store.codec import tree
 from statekit.tenants.frozen import frozen, rebuilt, thawed
 from statekit.tenants.settings import TenantSettings
 
@@ -57,7 +58,7 @@ class Stored(Protocol):
 
 def parsed(text: str) -> Overrides:
     """Read a stored document; raises `ValueError` if it is not a JSON object."""
-    document = json.loads(text)
+    document = tree(text)
     if not isinstance(document, dict):
         raise ValueError(f"a tenant's document is a JSON object, not {text[:40]!r}")  # noqa: TRY004 - of the text
     return document
