@@ -133,8 +133,9 @@ class Pulse:
         return heapq.heappop(self._beats)[2]
 
     def _next(self) -> Beat | None:
-        with self._changed:
-            while not self._closed:
+        changed = self._changed
+        with changed:
+            while not self._closed and self._thread is threading.current_thread():
                 while self._beats and (
                     self._beats[0][2].cancelled or self._beats[0][0] != self._beats[0][2].due
                 ):
@@ -145,7 +146,7 @@ class Pulse:
                 wait = self._beats[0][0] - monotonic()
                 if wait <= 0:
                     return self._take()
-                self._changed.wait(wait)
+                changed.wait(wait)
         return None
 
 

@@ -157,10 +157,15 @@ class Push:
             thread.join(1.0)
 
     def after_fork(self) -> None:
-        """The parent keeps its connection."""
+        """The parent keeps its connection; this process's copy of it is closed, which the parent does not notice.
+
+        A thread that is a greenlet survives a fork: it would go on here, and read what is meant for the parent.
+        """
         self._lock = threading.Lock()
         closed, self._closed = self._closed, threading.Event()
-        self.live = self._thread = None
+        live, self.live, self._thread = self.live, None, None
+        if live is not None:
+            live.close()
         if closed.is_set():
             self._closed.set()
 
@@ -186,7 +191,8 @@ class Push:
             except StoreError as error:
                 log.debug("statekit: the subscription is gone and will be made anew: %s", error)
             except Exception:
-                if not self._closed.is_set():  # else `close` took the connection from under this thread
+                if self._thread is threading.current_thread() and not self._closed.is_set():
+                    # else a fork or `close` took the connection from under this thread
                     log.exception("statekit: the subscription failed and will be made anew")
             finally:
                 if self.live is subscriber:  # else another thread's, begun since this one found nobody left
