@@ -33,7 +33,7 @@ if TYPE_CHECKING:
         RateLimiter,
         Reservation,
     )
-    from statekit.sessions import AsyncSessions, CookiePolicy, SaveOutcome, Session, Sessions
+    from statekit.sessions import AsyncSessions, CookiePolicy, Encryption, SaveOutcome, Session, Sessions
     from statekit.store import Budget, Op, together
     from statekit.store.embedded import Embedded
     from statekit.tenants import TenantSettings
@@ -66,7 +66,7 @@ _HOMES = {
             "RateLimiter",
             "Reservation",
         ),
-        "statekit.sessions": ("AsyncSessions", "CookiePolicy", "SaveOutcome", "Session", "Sessions"),
+        "statekit.sessions": ("AsyncSessions", "CookiePolicy", "Encryption", "SaveOutcome", "Session", "Sessions"),
         "statekit.store": ("Budget", "Op", "together"),
         "statekit.store.embedded": ("Embedded",),
         "statekit.tenants": ("TenantSettings",),
@@ -101,6 +101,7 @@ __all__ = [
     "CookiePolicy",
     "Decision",
     "Embedded",
+    "Encryption",
     "Flag",
     "Flags",
     "InFlight",

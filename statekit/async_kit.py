@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from statekit.replica.faces import AsyncReplica
     from statekit.replica.file import Directory
     from statekit.sessions.cookie import CookiePolicy
+    from statekit.sessions.encryption import Encryption
     from statekit.sessions.faces import AsyncSessions
     from statekit.tenants.faces import AsyncTenants
     from statekit.tenants.layers import Overrides
@@ -176,7 +177,7 @@ class AsyncStateKit(Kit[AsyncStore]):
         keeper = self._once("in_flight", lambda: AsyncKeeper(self.store))
         return AsyncInFlight(self.store, keeper, name, limit, lease=lease, on_outage=on_outage)
 
-    def sessions(
+    def sessions(  # noqa: PLR0913 - one visible signature for all that an app may choose
         self,
         idle: Duration = 7200,
         absolute: Duration = 43200,
@@ -185,6 +186,8 @@ class AsyncStateKit(Kit[AsyncStore]):
         grace: Duration = 10,
         max_bytes: int = 65536,
         on_outage: str = "raise",
+        last_seen_for: Duration = 60,
+        encryption: Encryption | None = None,
         cookie: CookiePolicy | None = None,
     ) -> AsyncSessions:
         """Same as `StateKit.sessions`, for asyncio."""
@@ -192,8 +195,8 @@ class AsyncStateKit(Kit[AsyncStore]):
         from statekit.sessions.faces import AsyncSessions
         from statekit.sessions.model import Rules
 
-        rules = Rules(idle, absolute, touch_after, grace, max_bytes, on_outage)
-        return AsyncSessions(self.store, rules, cookie or STANDARD)
+        rules = Rules(idle, absolute, touch_after, grace, max_bytes, on_outage, last_seen_for)
+        return AsyncSessions(self.store, rules, cookie or STANDARD, encryption)
 
     async def close(self) -> None:
         """Same as `StateKit.close`, for asyncio."""

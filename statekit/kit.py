@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from statekit.replica.faces import Replica
     from statekit.replica.file import Directory
     from statekit.sessions.cookie import CookiePolicy
+    from statekit.sessions.encryption import Encryption
     from statekit.sessions.faces import Sessions
     from statekit.tenants.faces import Tenants
     from statekit.tenants.layers import Overrides
@@ -289,7 +290,7 @@ class StateKit(Kit[Store]):
         keeper = self._once("in_flight", lambda: Keeper(self.store))
         return InFlight(self.store, keeper, name, limit, lease=lease, on_outage=on_outage)
 
-    def sessions(
+    def sessions(  # noqa: PLR0913 - one visible signature for all that an app may choose
         self,
         idle: Duration = 7200,
         absolute: Duration = 43200,
@@ -298,20 +299,25 @@ class StateKit(Kit[Store]):
         grace: Duration = 10,
         max_bytes: int = 65536,
         on_outage: str = "raise",
+        last_seen_for: Duration = 60,
+        encryption: Encryption | None = None,
         cookie: CookiePolicy | None = None,
     ) -> Sessions:
         """Sessions that end after `idle` without use, and after `absolute` whatever happens.
 
         `touch_after`: the share of `idle` that must have gone before a mere read is written down. `grace`:
         how long a renewed session's old id still shows the view it had. `max_bytes`: the size budget of one
-        session. `on_outage`: "raise" or "anonymous". Raises `UsageError` for rules that contradict each other.
+        session. `on_outage`: what a session shows that cannot be read: nothing ("raise"), an empty one
+        ("anonymous"), or what this process saw last, `last_seen_for` ago at most ("last-seen"). `encryption`: an
+        `Encryption`, so that values do not lie open in the store. Raises `UsageError` for rules that contradict
+        each other.
         """
         from statekit.sessions.cookie import STANDARD
         from statekit.sessions.faces import Sessions
         from statekit.sessions.model import Rules
 
-        rules = Rules(idle, absolute, touch_after, grace, max_bytes, on_outage)
-        return Sessions(self.store, rules, cookie or STANDARD)
+        rules = Rules(idle, absolute, touch_after, grace, max_bytes, on_outage, last_seen_for)
+        return Sessions(self.store, rules, cookie or STANDARD, encryption)
 
     def close(self) -> None:
         """Stop background work, give back what is held, and close connections the kit opened itself."""

@@ -1,6 +1,7 @@
 """Sessions: a visitor's state in the shared store, under ids that only statekit issues."""
 
 from statekit.sessions.cookie import CookiePolicy
+from statekit.sessions.encryption import Encryption
 from statekit.sessions.faces import AsyncSessions, Sessions
 from statekit.sessions.model import (
     Outage,
@@ -17,6 +18,7 @@ from statekit.sessions.session import Session
 __all__ = [
     "AsyncSessions",
     "CookiePolicy",
+    "Encryption",
     "Outage",
     "Record",
     "Rules",

@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from secrets import token_urlsafe
 from typing import Generic, TypeVar
 
 from statekit.errors import UsageError
 from statekit.sessions.cookie import STANDARD, CookiePolicy
 from statekit.sessions.core import Operations
-from statekit.sessions.model import Rules, SaveOutcome, SessionInfo, well_formed
+from statekit.sessions.encryption import Encryption, Vault
+from statekit.sessions.model import (
+    Outage,
+    Rules,
+    SaveOutcome,
+    SessionInfo,
+    checked_outage,
+    handle_of,
+    well_formed,
+)
+from statekit.sessions.seals import Seals
+from statekit.sessions.seen import LastSeen
 from statekit.sessions.session import Session
+from statekit.store.clock import micros
 from statekit.store.op import Op
 from statekit.store.store import AsyncStore, Store
 
@@ -31,25 +44,35 @@ def _session(given: object) -> Session:
 class _Sessions(Generic[S]):
     """What both faces share: the rules, the cookie, and the operations, for adapters to run together."""
 
-    def __init__(self, store: S, rules: Rules, cookie: CookiePolicy = STANDARD) -> None:
+    def __init__(
+        self,
+        store: S,
+        rules: Rules,
+        cookie: CookiePolicy = STANDARD,
+        encryption: Encryption | None = None,
+    ) -> None:
+        if encryption is not None and not isinstance(encryption, Encryption):
+            raise UsageError("encryption is no Encryption: give Encryption([key])")
         if not isinstance(cookie, CookiePolicy):
             raise UsageError(f"cookie={cookie!r}: give a CookiePolicy(name=…, …)")
         self._store: S = store
         self.rules = rules
         self.cookie = cookie
+        self._encryption = encryption
         hooks = store.hooks
         self._operations = Operations(
             store.keys,
             rules,
             store.now,
             hooks.emit,
-            lambda error: hooks.report("sessions", "open", error),
+            lambda subject, error: hooks.report("sessions", subject, error),
             store.confirmed,
+            LastSeen(rules.last_seen_us, store.clock or micros),
         )
 
-    def opening(self, cookie: str | None) -> Op[Session]:
+    def opening(self, cookie: str | None, on_outage: str | None = None) -> Op[Session]:
         """The operation of `open`: one round trip, none without a well-formed id."""
-        return self._operations.loading(self._session(cookie))
+        return self._operations.loading(self._session(cookie, on_outage))
 
     def loading(self, session: Session) -> Op[Session]:
         """The operation of `load`: one round trip, none if there is nothing to fetch."""
@@ -75,8 +98,28 @@ class _Sessions(Generic[S]):
         """The operation of `sessions_of`."""
         return self._operations.listing(principal)
 
-    def _session(self, cookie: str | None) -> Session:
-        return Session(cookie if well_formed(cookie) else None, _new_id)
+    def patience(self, on_outage: str | None = None) -> float:
+        """How long reading a session may take, in seconds: short if something can be shown instead of it."""
+        policy = self.rules.on_outage if on_outage is None else on_outage
+        budget = self._store.budget
+        return budget.operation if policy == Outage.RAISE else budget.decision
+
+    def _session(
+        self,
+        cookie: str | None,
+        on_outage: str | None,
+        load: Callable[[Session], object] | None = None,
+    ) -> Session:
+        id_ = cookie if well_formed(cookie) else None
+        seals = None if self._encryption is None else Seals(self._vault)
+        session = Session(id_, _new_id, load, seals)
+        if on_outage is not None:
+            session.on_outage = checked_outage(on_outage)
+        return session
+
+    def _vault(self, id_: str) -> Vault:
+        assert self._encryption is not None
+        return self._encryption.vault(self._store.keys.of("session", handle_of(id_)), id_)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(idle={self.rules.idle!r}, absolute={self.rules.absolute!r})"
@@ -95,23 +138,27 @@ class Sessions(_Sessions[Store]):
     42
     """
 
-    def open(self, cookie: str | None) -> Session:
+    def open(self, cookie: str | None, on_outage: str | None = None) -> Session:
         """The session a cookie's value names; fetched when it is first read, one round trip.
 
         Without a value, with a malformed one, or with an id that names no session, it is a new session with
         an id of its own: a presented id never comes back. Nothing is stored before something is assigned
-        and saved. While the store is down, the first read raises `StoreUnavailable`, or finds an empty
-        session marked ``degraded`` if the store was made with ``on_outage="anonymous"``.
-        """
-        return Session(cookie if well_formed(cookie) else None, _new_id, self.load)
+        and saved.
 
-    def lazy(self, cookie: str | None) -> Session:
+        While the store is down, the first read does what `on_outage` says, or else what these sessions were made
+        with: "raise" `StoreUnavailable`; show an empty session ("anonymous"); or show what this process saw last
+        under that id, not older than ``last_seen_for`` ("last-seen"; if there is none, it raises). What is shown
+        instead is marked ``degraded`` and never written.
+        """
+        return self._session(cookie, on_outage, self.load)
+
+    def lazy(self, cookie: str | None, on_outage: str | None = None) -> Session:
         """Same as `open`; the name both faces share for a session that costs nothing until it is read."""
-        return self.open(cookie)
+        return self.open(cookie, on_outage)
 
     def load(self, session: Session) -> Session:
         """Fetch a session now instead of at its first read; returns it. Raises as `open` says."""
-        return self._store.run(self.loading(session))
+        return self._store.run(self.loading(session), self.patience(session.on_outage))
 
     def save(self, session: Session) -> SaveOutcome:
         """Write the keys that changed, if the session still exists; the outcome says what came of it.
@@ -156,17 +203,17 @@ class Sessions(_Sessions[Store]):
 class AsyncSessions(_Sessions[AsyncStore]):
     """Same as `Sessions`, for asyncio; `open` fetches at once, since reading a mapping cannot wait."""
 
-    async def open(self, cookie: str | None) -> Session:
+    async def open(self, cookie: str | None, on_outage: str | None = None) -> Session:
         """Same as `Sessions.open`, for asyncio, with the round trip made here."""
-        return await self._store.run(self.opening(cookie))
+        return await self._store.run(self.opening(cookie, on_outage), self.patience(on_outage))
 
-    def lazy(self, cookie: str | None) -> Session:
+    def lazy(self, cookie: str | None, on_outage: str | None = None) -> Session:
         """A session that is not fetched yet: ``await load(session)`` before reading it, or never."""
-        return self._session(cookie)
+        return self._session(cookie, on_outage)
 
     async def load(self, session: Session) -> Session:
         """Same as `Sessions.load`, for asyncio."""
-        return await self._store.run(self.loading(session))
+        return await self._store.run(self.loading(session), self.patience(session.on_outage))
 
     async def save(self, session: Session) -> SaveOutcome:
         """Same as `Sessions.save`, for asyncio."""

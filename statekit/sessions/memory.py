@@ -29,11 +29,12 @@ def _flat(tag: bytes, record: Fields) -> list[bytes]:
     return [tag, *(part for pair in record.items() for part in pair)]
 
 
-def _told(record: Fields) -> bytes:
+def _told(record: Fields, now: int, idle: int) -> bytes:
     parts = [part for pair in record.items() if pair[0][:1] == b"d" for part in pair]
     principal = record.get(b"principal", b"")
     head = [b"live", *(record[name] for name in (b"created", b"absolute", b"touched"))]
-    head += [b"%d" % size for size in (b"retired" in record, len(principal), *map(len, parts))]
+    left = min(int(record[b"touched"]) + idle, int(record[b"absolute"])) - now
+    head += [b"%d" % size for size in (b"retired" in record, left, len(principal), *map(len, parts))]
     return b"%b\n%b%b" % (b" ".join(head), principal, b"".join(parts))
 
 
@@ -59,7 +60,7 @@ def _load(data: Data, keys: Sequence[str], args: Sequence[Arg]) -> Reply:
         return b"ended"
     if _past_deadline(record, now, idle) or now >= int(record.get(b"retired", now + 1)):
         return b"expired"
-    reply = _told(record)
+    reply = _told(record, now, idle)
     if b"retired" not in record and now - int(record[b"touched"]) >= touch_after:
         record = {**record, b"touched": b"%d" % now, b"idle": b"%d" % idle}
         data.put(keys[0], record, _ttl(record, now, idle))

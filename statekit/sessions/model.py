@@ -20,6 +20,7 @@ __all__ = [
     "SessionEventKind",
     "SessionGrown",
     "SessionInfo",
+    "checked_outage",
     "handle_of",
     "moment",
     "well_formed",
@@ -55,6 +56,16 @@ class Outage(StrEnum):
     """`StoreUnavailable`, which adapters answer with 503."""
     ANONYMOUS = "anonymous"
     """An empty session marked ``degraded``, which is never written."""
+    LAST_SEEN = "last-seen"
+    """What this process saw last under that id, marked ``degraded``, with its ``age``, never written; where it has
+    seen none lately, `StoreUnavailable`."""
+
+
+def checked_outage(given: str) -> Outage:
+    """Return the answer for an outage that a word stands for; raises `UsageError` for any other."""
+    if given not in tuple(Outage):
+        raise UsageError(f"on_outage={given!r}: use 'raise', 'anonymous' or 'last-seen'")
+    return Outage(given)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,15 +78,18 @@ class Rules:
     grace: Duration = 10
     max_bytes: int = 65536
     on_outage: str = "raise"
+    last_seen_for: Duration = 60
     idle_us: int = field(init=False)
     absolute_us: int = field(init=False)
     touch_us: int = field(init=False)
     grace_us: int = field(init=False)
+    last_seen_us: int = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "idle_us", micros(self.idle, "idle"))
         object.__setattr__(self, "absolute_us", micros(self.absolute, "absolute"))
         object.__setattr__(self, "grace_us", micros(self.grace, "grace", zero=True))
+        object.__setattr__(self, "last_seen_us", micros(self.last_seen_for, "last_seen_for"))
         self._check()
         object.__setattr__(self, "touch_us", int(self.idle_us * self.touch_after))
 
@@ -89,8 +103,7 @@ class Rules:
             raise UsageError(f"touch_after={self.touch_after!r}: give a share of idle, from 0 to 0.9")
         if isinstance(self.max_bytes, bool) or not isinstance(self.max_bytes, int) or self.max_bytes < 1:
             raise UsageError(f"max_bytes={self.max_bytes!r}: give a positive number of bytes")
-        if self.on_outage not in tuple(Outage):
-            raise UsageError(f"on_outage={self.on_outage!r}: use 'raise' or 'anonymous'")
+        checked_outage(self.on_outage)
 
 
 class SaveOutcome(StrEnum):

@@ -14,7 +14,10 @@ from itertools import islice
 
 from statekit.store.op import Reply
 
-__all__ = ["Delta", "Draft", "Ended", "Record", "field_name", "pairs"]
+__all__ = ["SEALED", "Delta", "Draft", "Ended", "Record", "field_name", "pairs"]
+
+SEALED = b'{"~e":"'
+"""How an encrypted value begins; what follows is the id of the key, a point, and base64."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +31,8 @@ class Record:
     principal: str | None
     fields: Mapping[str, bytes]
     retired: bool = False
+    left: int = 0
+    """Microseconds it had still to live when it was read, if nobody used it again."""
 
     @classmethod
     def read(cls, handle: str, flat: Sequence[bytes]) -> Record:
@@ -52,20 +57,19 @@ class Record:
     def parsed(cls, handle: str, head: bytes, text: bytes) -> Record:
         """Read the reply of the load script: numbers and lengths in its head, and the parts they measure."""
         numbers = map(int, head.decode().split()[1:])
-        created, absolute, touched, retired, at = islice(numbers, 5)
+        created, absolute, touched, retired, left, at = islice(numbers, 6)
         principal = _text(text[:at]) if at else None
         fields = {}
         for size, length in zip(numbers, numbers, strict=True):
             middle, end = at + size, at + size + length
             fields[_text(text[at + 2 : middle])] = text[middle:end]
             at = end
-        return cls(handle, created, absolute, touched, principal, fields, retired == 1)
+        return cls(handle, created, absolute, touched, principal, fields, retired == 1, left)
 
     def holding(self, fields: Mapping[str, bytes]) -> Record:
         """The same record with other content."""
-        return Record(
-            self.handle, self.created, self.absolute, self.touched, self.principal, fields, self.retired
-        )
+        known = self.handle, self.created, self.absolute, self.touched, self.principal
+        return Record(*known, fields, self.retired, self.left)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,9 +14,10 @@ from enum import StrEnum
 from types import MappingProxyType, NoneType
 from typing import Any, TypeVar
 
-from statekit.errors import CorruptValue, NonPrimitiveValue, StoreUnavailable, UsageError
-from statekit.sessions.model import handle_of, moment
-from statekit.sessions.record import Record
+from statekit.errors import CorruptValue, NonPrimitiveValue, StoreError, StoreUnavailable, UsageError
+from statekit.sessions.model import Outage, handle_of, moment
+from statekit.sessions.record import SEALED, Record
+from statekit.sessions.seals import Seals
 from statekit.store.codec import checked, decode, encode, is_plain
 
 __all__ = ["UNCHANGED", "Change", "Session"]
@@ -45,8 +46,8 @@ class Session(MutableMapping[str, Any]):
     anything else raises `NonPrimitiveValue` at the assignment, naming key, type and cure. Handed out by
     ``sessions.open(cookie)``; written by ``sessions.save(s)``. Belongs to one request: it is not thread-safe.
 
-    Reading the first key of a session that is not loaded yet costs one round trip, and raises
-    `StoreUnavailable` if the store does not answer (unless the store was told ``on_outage="anonymous"``).
+    Reading the first key of a session that is not loaded yet costs one round trip. If the store does not answer it
+    raises `StoreUnavailable`, unless ``on_outage`` says what to show instead.
     """
 
     _id: str | None = None
@@ -54,23 +55,30 @@ class Session(MutableMapping[str, Any]):
     record: Record | None = None
     """What was loaded; None for a new session."""
     wire: Mapping[str, bytes] = MappingProxyType({})
-    """The encoded values as they are in the store, by key."""
+    """The values as they are in the store, by key: encoded, and encrypted if that was asked for."""
+    on_outage: Outage | None = None
+    """What it shows if the store cannot be read; None: what its `sessions` were told."""
+    outage: StoreError | None = None
+    """Why the store could not be read, if something was shown instead."""
+    asked = 0
+    """When the store was asked for it, by this process's clock, if such moments are noted."""
     change = UNCHANGED
     carries = True
     """False once signed out: nothing of the old record may enter the new one."""
-    degraded = False
-    """True if the store could not be read: the session is empty, and will not be written."""
+    _age: float | None = None
 
     def __init__(
         self,
         presented: str | None,
         mint: Callable[[], str],
         load: Callable[[Session], object] | None = None,
+        seals: Seals | None = None,
     ) -> None:
         self.presented = presented
         """The well-formed id the request came with, whether or not it names a session."""
         self._mint = mint
         self._load = load
+        self._seals = seals
         self._values: dict[str, Any] = {}
         self._assigned: set[str] = set()
         self._deleted: set[str] = set()
@@ -109,6 +117,18 @@ class Session(MutableMapping[str, Any]):
         """Whether this is the view an old id shows during its grace, or a degraded session: saves do nothing."""
         self._ready()
         return self.degraded or (self.record is not None and self.record.retired)
+
+    @property
+    def degraded(self) -> bool:
+        """True if the store could not be read: what is shown instead will not be written, nor change its id."""
+        self._ready()
+        return self.outage is not None
+
+    @property
+    def age(self) -> float | None:
+        """Seconds since the store confirmed what is shown, if that was not now: ``on_outage="last-seen"``; else None."""
+        self._ready()
+        return self._age
 
     @property
     def created(self) -> datetime | None:
@@ -187,7 +207,7 @@ class Session(MutableMapping[str, Any]):
             return self._values[key]
         if key in self._deleted:
             raise KeyError(key)
-        value = self._values[key] = self._decoded(key, self.wire[key])
+        value = self._values[key] = self._read(key)
         return value
 
     def __setitem__(self, key: str, value: Any) -> None:
@@ -264,24 +284,40 @@ class Session(MutableMapping[str, Any]):
         self.loaded, self.record = True, record
         if record is not None:
             self._id = self.presented
+            self._written_under(self._id)
             self._principal = record.principal
             self.wire = record.fields
+
+    def substituted(self, record: Record | None, age: float | None, error: StoreError) -> None:
+        """Take what is shown instead of what the store could not be asked for."""
+        self.arrived(record)
+        self.outage, self._age = error, age
 
     def delta(self) -> tuple[dict[str, bytes], set[str]]:
         """What a save has to write: encoded values that differ from the stored ones, and keys to delete.
 
         Raises `NonPrimitiveValue` if something that is not data was put inside a stored list or dict.
         """
-        assigned, wire, changed = self._assigned, self.wire, {}
+        assigned, changed = self._assigned, {}
+        stored = self.wire.get if self._seals is None else self._stored
         for key, value in self._values.items():
             if key in assigned or type(value) not in UNALTERABLE:
                 raw = encode(value, f"session[{key!r}]")
-                if raw != wire.get(key):
+                if raw != stored(key):
                     changed[key] = raw
         return changed, set(self._deleted)
 
+    def sealed(self, content: dict[str, bytes]) -> dict[str, bytes]:
+        """Encoded values as they are to lie in the store, under the id that the session then has."""
+        return content if self._seals is None or not content else self._seals.sealed(content, self.id)
+
+    def resealed(self, fields: Mapping[str, bytes]) -> Mapping[str, bytes]:
+        """What lies in the store under the old id, for the new one."""
+        return fields if self._seals is None else self._seals.resealed(fields, self.id)
+
     def written(self, record: Record | None) -> None:
         """Take note of what the store holds now; the next save starts from there."""
+        self._written_under(self._id)
         self.record, self.change, self.carries = record, UNCHANGED, True
         self._principal = record.principal if record else None
         self.wire = record.fields if record else {}
@@ -301,13 +337,23 @@ class Session(MutableMapping[str, Any]):
             )
         self._load(self)
 
-    @staticmethod
-    def _decoded(key: str, raw: bytes) -> Any:
+    def _written_under(self, id_: str | None) -> None:
+        if self._seals is not None:
+            self._seals.written(id_ or "")
+
+    def _stored(self, key: str) -> bytes | None:
+        return self._seals.known(key, self.wire.get(key)) if self._seals else self.wire.get(key)
+
+    def _read(self, key: str) -> Any:
+        raw = self.wire[key]
         try:
-            return decode(raw)
+            return decode(raw if self._seals is None else self._seals.plain(key, raw))
         except CorruptValue as error:
+            why = str(error)
+            if self._seals is None and raw.startswith(SEALED):
+                why = "it is encrypted, and these sessions were made without encryption="
             raise CorruptValue(
-                f"session[{key!r}] cannot be read: {error}; `del session[{key!r}]` removes it"
+                f"session[{key!r}] cannot be read: {why}; `del session[{key!r}]` removes it"
             ) from error
 
 

@@ -10,7 +10,7 @@ import redis
 
 from statekit.errors import StoreFull, StoreReadOnly
 from statekit.kit import StateKit
-from statekit.sessions import core, memory
+from statekit.sessions import core, ending, memory
 from statekit.store.memory import Data
 from statekit.store.op import Script
 from tests.servers import wait_until
@@ -95,12 +95,12 @@ def test_scripts_and_twins_agree(  # noqa: C901, PLR0912 - one branch a script
                 )
             case 5:
                 if rng.random() < 0.3:
-                    pair.run(core.REVOKE, name, now, 60_000)
+                    pair.run(ending.REVOKE, name, now, 60_000)
                     if rng.random() < 0.7:  # a minute later
                         pair.client.delete(f"{namespace}:{name}")
                         pair.data.delete(f"{namespace}:{name}")
             case 6:
-                pair.run(core.GLANCE, name, now)
+                pair.run(ending.GLANCE, name, now)
             case 7:
                 deadline = rng.choice(["", now + 200 * SECOND])
                 assert (
@@ -108,9 +108,9 @@ def test_scripts_and_twins_agree(  # noqa: C901, PLR0912 - one branch a script
                     == now
                 )
             case 8:
-                listed = pair.run(core.ROSTER, "index", now, rng.choice([-1, 2]))
+                listed = pair.run(ending.ROSTER, "index", now, rng.choice([-1, 2]))
                 if listed and rng.random() < 0.5:
-                    pair.run(core.WITHDRAW, "index", *rng.sample(listed, 1), "nobody")
+                    pair.run(ending.WITHDRAW, "index", *rng.sample(listed, 1), "nobody")
         for key in (name, "index"):
             pair.check(key)
     pair.client.close()
