@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
@@ -25,7 +25,6 @@ import redis.sentinel
 from redis.asyncio.cluster import ClusterNode as AsyncClusterNode
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
-from redis.cluster import ClusterNode
 from redis.connection import parse_url
 from redis.retry import Retry
 
@@ -38,6 +37,7 @@ from statekit.store.outage import checked_budget
 
 if TYPE_CHECKING:
     from statekit.store.outage import Budget
+    from statekit.store.slots import Node
     from statekit.store.store import AsyncTransport, Transport
 
 __all__ = ["Address", "carried", "carried_async", "connected", "connected_async", "masked"]
@@ -192,20 +192,17 @@ def _watched(address: Address, options: dict[str, Any], sentinel: Any, timeout: 
     return watch.master_for(address.path, max_connections=2**16, **tls, **options)
 
 
-def _slotted(address: Address, options: dict[str, Any], client: Any, node: Any) -> Any:
-    """Make a cluster client."""
-    nodes = [node(host, port) for host, port in address.hosts]
-    return client(startup_nodes=nodes, ssl=address.tls, **options)
-
-
 def connected(url: str | None, budget: Budget) -> Transport:
     """Make a transport for blocking code."""
     address = Address.parse(url or _default())
     options = _common(address, budget, Retry(NoBackoff(), 0))
     if address.kind == "cluster":
-        return ClusterTransport(
-            lambda: _slotted(address, options, redis.RedisCluster, ClusterNode), address.where, owned=True
-        )
+
+        def node(where: Node) -> RedisTransport:
+            one = replace(address, hosts=(where,))
+            return RedisTransport(_pooled(one, {**options}, redis), owned=True, keeps=True)
+
+        return ClusterTransport(node, address.hosts, address.where)
     if address.kind == "sentinel":
         return RedisTransport(_watched(address, options, redis.sentinel.Sentinel, budget.connect), owned=True)
     return RedisTransport(_pooled(address, options, redis), owned=True, keeps=True)
@@ -216,12 +213,12 @@ def connected_async(url: str | None, budget: Budget) -> AsyncTransport:
     address = Address.parse(url or _default())
     options = _common(address, budget, AsyncRetry(NoBackoff(), 0))
     if address.kind == "cluster":
-        return AsyncClusterTransport(
-            lambda: _slotted(address, options, redis.asyncio.RedisCluster, AsyncClusterNode),
-            address.where,
-            owned=True,
-            over=_node_client,
-        )
+
+        def node(where: Node) -> AsyncRedisTransport:
+            one = replace(address, hosts=(where,))
+            return AsyncRedisTransport(_pooled(one, {**options}, redis.asyncio), owned=True)
+
+        return AsyncClusterTransport(node, address.hosts, address.where)
     if address.kind == "sentinel":
 
         def watched() -> Any:
@@ -234,7 +231,7 @@ def connected_async(url: str | None, budget: Budget) -> AsyncTransport:
 def carried(client: Any) -> Transport:
     """Make a transport over a client the caller brought, a cluster's too."""
     if isinstance(client, redis.RedisCluster):
-        return ClusterTransport(lambda: client, "brought along", owned=False)
+        return _carried_cluster(client)
     _refuse_other_colour(client, redis.asyncio.Redis, "AsyncStateKit")
     return RedisTransport(client, owned=False)
 
@@ -242,7 +239,7 @@ def carried(client: Any) -> Transport:
 def carried_async(client: Any) -> AsyncTransport:
     """Same as `carried`, for asyncio."""
     if isinstance(client, redis.asyncio.RedisCluster):
-        return AsyncClusterTransport(lambda: client, "brought along", owned=False, over=_node_client)
+        return _carried_async_cluster(client)
     _refuse_other_colour(client, redis.Redis, "StateKit")
     return AsyncRedisTransport(client, owned=False)
 
@@ -262,12 +259,42 @@ def _cure(client: Any, other: type, kit: str) -> str:
     )
 
 
-def _node_client(node: Any) -> Any:
-    """Make a pooled client for a node of an asyncio cluster, whose own connections cannot be borrowed."""
-    pool = redis.asyncio.ConnectionPool(
-        connection_class=node.connection_class, max_connections=2**16, **node.connection_kwargs
+def _carried_cluster(client: redis.RedisCluster) -> ClusterTransport:
+    """Use the connections of a cluster client; the map is our own, for theirs is read without a budget."""
+    manager: Any = client.nodes_manager
+
+    def node(where: Node) -> RedisTransport:
+        known = manager.get_node(*where)
+        if known is None or known.redis_connection is None:
+            made = manager.create_redis_node(*where, **manager.connection_kwargs)
+        else:
+            made = known.redis_connection
+        return RedisTransport(made, owned=False)
+
+    return ClusterTransport(
+        node, _places(manager), "brought along", renamed=lambda where: manager.remap_host_port(*where)
     )
-    return redis.asyncio.Redis(connection_pool=pool)
+
+
+def _carried_async_cluster(client: redis.asyncio.RedisCluster) -> AsyncClusterTransport:
+    """Same as `_carried_cluster`, for asyncio: their connections cannot be borrowed, so ours are made alike."""
+    manager: Any = client.nodes_manager
+
+    def node(where: Node) -> AsyncRedisTransport:
+        like = AsyncClusterNode(*where, **manager.connection_kwargs)
+        pool = redis.asyncio.ConnectionPool(
+            connection_class=like.connection_class, max_connections=2**16, **like.connection_kwargs
+        )
+        return AsyncRedisTransport(redis.asyncio.Redis(connection_pool=pool), owned=True)
+
+    return AsyncClusterTransport(
+        node, _places(manager), "brought along", renamed=lambda where: manager.remap_host_port(*where)
+    )
+
+
+def _places(manager: Any) -> list[Node]:
+    """Where the nodes are that a cluster client knows."""
+    return [(node.host, int(node.port)) for node in manager.startup_nodes.values()]
 
 
 def _default() -> str:

@@ -83,6 +83,14 @@ async def adrive(transport: AsyncTransport, op: Op[T], budget: float) -> T:
 _WRAPPING = re.compile(r"\AError running script \(call to f_\w+\): @user_script: ?\d+: ")
 """What Redis 6.2 writes in front of an error inside a script; later servers begin with the error's own word."""
 _REFUSING = ("READONLY", "MISCONF", "NOREPLICAS")
+_OF_A_CLUSTER = {
+    theirs.MovedError: "MOVED",
+    theirs.AskError: "ASK",
+    theirs.TryAgainError: "TRYAGAIN",
+    theirs.MasterDownError: "MASTERDOWN",
+    theirs.ClusterDownError: "CLUSTERDOWN",
+}
+"""The first words of what nodes of a cluster answer, which redis-py cuts off; a special case before the general."""
 
 
 def rejected(error: theirs.ResponseError) -> StoreRejected:
@@ -90,8 +98,9 @@ def rejected(error: theirs.ResponseError) -> StoreRejected:
     text = _WRAPPING.sub("", str(error))
     if isinstance(error, theirs.NoScriptError) or "NOSCRIPT" in text[:80]:
         return StoreRejected("NOSCRIPT: the server has forgotten the script")
-    if isinstance(error, theirs.AskError):  # MOVED is a kind of it; redis-py cuts the word off
-        return StoreRejected(f"{'MOVED' if isinstance(error, theirs.MovedError) else 'ASK'} {text}")
+    word = next((word for kind, word in _OF_A_CLUSTER.items() if isinstance(error, kind)), None)
+    if word is not None:
+        return StoreRejected(f"{word} {text}")
     if isinstance(error, theirs.OutOfMemoryError) or "OOM command" in text:
         return StoreFull(
             f"the store is out of memory and refuses writes: {text}; raise maxmemory or free some"
@@ -106,7 +115,8 @@ def rejected(error: theirs.ResponseError) -> StoreRejected:
 def refused(connection: Any, text: str) -> StoreError:
     """Translate an error reply that redis-py has not read; `StoreUnavailable` if it speaks for the whole connection."""
     error = connection._parser.parse_error(text)  # noqa: SLF001 - so that both colours read one text alike
-    if isinstance(error, theirs.ConnectionError):  # a server still loading its data, a password changed
+    if isinstance(error, theirs.ConnectionError | theirs.MasterDownError):
+        # a server still loading its data, a password changed, a replica that will not answer for its lost primary
         return StoreUnavailable(f"the store cannot be reached: {error}")
     if isinstance(error, theirs.ReadOnlyError) and hasattr(connection, "connection_pool"):
         return StoreUnavailable("the store cannot be reached: the master the sentinels named is one no more")

@@ -136,8 +136,11 @@ class _Governed:
                 if isinstance(reply, StoreRejected) and _forgotten(reply):
                     replies = yield from self._taught(calls, replies)
                     break
-        except StoreUnavailable:
-            self.breaker.failed(monotonic())
+        except StoreUnavailable as error:
+            if error.part:  # of a cluster that answers; each node has a breaker of its own
+                self.breaker.succeeded()
+            else:
+                self.breaker.failed(monotonic())
             raise
         self.breaker.succeeded()
         return replies
