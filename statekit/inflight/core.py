@@ -33,7 +33,14 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import NamedTuple, TypeAlias
 
-from statekit.errors import InFlightUnknown, StoreError, StoreRejected, TooManyInFlight, UsageError
+from statekit.errors import (
+    CorruptValue,
+    InFlightUnknown,
+    StoreError,
+    StoreRejected,
+    TooManyInFlight,
+    UsageError,
+)
 from statekit.store.durations import Duration, micros
 from statekit.store.op import Call, Op, Reply, Script
 
@@ -233,8 +240,11 @@ def viewing(key: str, now: int | str) -> Op[tuple[Holder, ...]]:
 
 
 def _holder(member: bytes, end: int) -> Holder:
-    fence, worker, _ = member.decode().split(" ")
-    return Holder(worker, int(fence), _moment(int(fence)), _moment(end))
+    try:
+        fence, worker, _ = member.decode().split(" ")
+        return Holder(worker, int(fence), _moment(int(fence)), _moment(end))
+    except (ValueError, OverflowError) as error:
+        raise CorruptValue(f"{member[:40]!r} is no slot that statekit gave out") from error
 
 
 def _moment(us: int) -> datetime:

@@ -65,6 +65,9 @@ KEEP = 1000
 LARGEST = 256 * 1024
 """Bytes of one document's JSON."""
 
+LONGEST_VERSION = 16
+"""Digits of a version: a script counts in doubles."""
+
 Now = int | str
 
 
@@ -273,8 +276,10 @@ def workers(at: Address, lifetime_ms: int, now: Now) -> Op[tuple[Worker, ...]]:
     flat = yield from WORKERS((at.workers, at.acks), (lifetime_ms, now))
     listed = []
     for name, ack, silent in zip(flat[::3], flat[1::3], flat[2::3], strict=True):
-        epoch, _, version = ack.decode().rpartition(":")
-        listed.append(Worker(name.decode(), epoch, int(version), int(silent) / 1000))
+        epoch, _, version = ack.decode(errors="replace").rpartition(":")
+        known = version.isascii() and version.isdecimal() and len(version) <= LONGEST_VERSION
+        shown = int(version) if known else 0  # what another program wrote confirms nothing
+        listed.append(Worker(name.decode(errors="replace"), epoch, shown, int(silent) / 1000))
     return tuple(sorted(listed, key=lambda one: one.name))
 
 

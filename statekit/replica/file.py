@@ -70,9 +70,8 @@ class LastKnownGood:
             if told["format"] != FORMAT or told["digest"] != _digest(body):
                 raise ValueError("the digest does not match")  # noqa: TRY301 - same
             self._kept = (str(told["epoch"]), int(told["version"]))
-            documents = {
-                name: Document(version, text) for name, (version, text) in tree(body, 2, LARGEST).items()
-            }
+            rows = tree(body, 2, LARGEST).items()
+            documents = {name: Document(int(version), str(text)) for name, (version, text) in rows}
             return Snapshot(*self._kept, Documents(documents))
         except FileNotFoundError:
             return EMPTY

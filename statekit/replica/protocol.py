@@ -106,7 +106,10 @@ def synced(snapshot: Snapshot, asked: str, reply: Sequence[Any]) -> Step:
         return Step(snapshot, fetch=True)
     if kind == b"empty":
         return Step(snapshot, empty=True)
-    epoch, version = reply[1].decode(), int(reply[2])
+    try:
+        epoch, version = reply[1].decode(), int(reply[2])
+    except ValueError:  # another program wrote there: no data set that can be read
+        return Step(snapshot, empty=True)
     if kind == b"full":
         return _replaced(snapshot, epoch, version, reply[3])
     if kind == b"delta":
