@@ -273,7 +273,8 @@ class StateKit(Kit[Store]):
     def hit_all(self, pairs: Pairs) -> Decision:
         """Hit several limiters at once, ``[(by_ip, ip), (by_user, uid, 3)]``: all are charged, or none.
 
-        One round trip. On a cluster the keys must share a slot. Raises `UsageError` for a malformed pair.
+        One round trip; on a cluster a refusal may take a second one, see docs/rate-limits.md. Raises `UsageError`
+        for a malformed pair.
         """
         return self.store.run(self.hitting_all(pairs), self.store.budget.decision)
 

@@ -5,13 +5,14 @@ Keys       ``limit:{<limiter>:<key>}:<algorithm>``, a string each, one a limiter
            for reservations and leases, lie under the same key; it lives one window past their deadline.
            Channel ``limit:{freed}``: callers whose units came free before their time.
 Scripts    ``ratelimit.hit`` decides all limits of all pairs of a call in one run; ``ratelimit.hold`` sets units
-           aside and settles them; ``ratelimit.reset`` forgets.
-Guarantee  Several limits, several limiters: all or nothing, in one round trip. A refusal consumes nothing.
+           aside and settles them; ``ratelimit.refund`` takes back; ``ratelimit.reset`` forgets.
+Guarantee  Several limits, several limiters: all or nothing, in one round trip. A refusal consumes nothing. Over
+           several slots of a cluster it consumes nothing in the end: see spread.py.
            The sliding log admits at most `count` units in any half-open window ``(t-W, t]``, exactly;
            so do GCRA its burst and rate, and the fixed window per aligned window. The clock is the store's.
            Units set aside count as used until they are settled, or lapse: leases are as strict as hits.
-Not        guaranteed: fairness among waiters; entries a primary had not replicated when it failed; more than
-           one slot of a cluster in one call of `hit_all`; that a `reset` stops slices other processes have leased.
+Not        guaranteed: fairness among waiters; entries a primary had not replicated when it failed; that a
+           `reset` stops slices other processes have leased.
 Store down ``on_outage``: "allow", "deny", or "local" (each process admits its share of the limit). Such a
            decision has ``degraded`` set and is reported to the hooks. `reset` and `settle` raise.
 Local      A caller who was refused is refused by his process, without asking, until a permit can exist: see
@@ -38,12 +39,15 @@ from statekit.store.op import Arg, Call, Op, Reply, Script
 __all__ = [
     "HIT",
     "HOLD",
+    "REFUND",
     "Outage",
     "Remembered",
     "deciding",
     "freed_channel",
+    "merged",
     "pause",
     "resetting",
+    "told",
     "without_store",
 ]
 
@@ -56,6 +60,7 @@ def _assembled(name: str) -> str:
 
 HIT = Script("ratelimit.hit", _assembled("hit.lua"))
 HOLD = Script("ratelimit.hold", _assembled("hold.lua"))
+REFUND = Script("ratelimit.refund", _assembled("refund.lua"))
 RESET = Script.load(__package__, "reset")
 OUTAGE_RETRY_US = 1_000_000
 """How long a caller refused for an outage is told to wait: the breaker asks the store again well before."""
@@ -99,7 +104,7 @@ def deciding(
     """Decide one or several hits at once: all pass and are charged, or none is. One round trip, or none."""
     names = [hit.rule.key(keys, hit.key) for hit in hits]
     if len(names) > 1:
-        hits, names = _merged(hits, names)
+        hits, names = merged(hits, names)
     specs = [hit.rule.spec(hit.need, hit.take) for hit in hits]
     return _decided(HIT.call(names, (now, *specs)), hits, outage, refusals)
 
@@ -115,7 +120,7 @@ def _decided(call: Call, hits: Sequence[Hit], outage: Outage, refusals: Remember
         return without_store(call, hits, outage, error)
     if isinstance(reply, StoreError):
         return without_store(call, hits, outage, reply)
-    decision = _told(hits, reply)
+    decision = told(hits, reply)
     if not decision.allowed:
         refusals.remember(hits, decision, asked)
     return decision
@@ -125,15 +130,14 @@ def without_store(call: Call, hits: Sequence[Hit], outage: Outage, error: StoreE
     """Give the answer declared for an outage, or raise what does not pass by itself."""
     if isinstance(error, StoreRejected) and str(error).startswith(MISUSE):
         if str(error).startswith("CROSSSLOT"):
-            raise StoreRejected(
-                f"{error}; on a cluster, hit limiters whose keys differ one by one"
-            ) from error
+            cure = "connect with redis+cluster://, or hit limiters whose keys differ one by one"
+            raise StoreRejected(f"{error}; {cure}") from error
         raise error
     outage.report(", ".join(hit.rule.name for hit in hits), error)
     return _substitute(call, hits, outage)
 
 
-def _merged(hits: Sequence[Hit], names: Sequence[str]) -> tuple[list[Hit], list[str]]:
+def merged(hits: Sequence[Hit], names: Sequence[str]) -> tuple[list[Hit], list[str]]:
     """Add up hits of one limiter on one key: the script opens each state once."""
     merged: dict[str, Hit] = {}
     for hit, name in zip(hits, names, strict=True):
@@ -161,10 +165,11 @@ def _substitute(call: Call, hits: Sequence[Hit], outage: Outage) -> Decision:
     args: list[Arg] = [hit.rule.spec(hit.need, hit.take, shares=shares) for hit in counted]
     names = [str(call.args[index]) for index in local]
     reply = outage.local(HIT.call(names, [call.args[call.keys], *args]))
-    return _told(counted, reply, degraded=True)
+    return told(counted, reply, degraded=True)
 
 
-def _told(hits: Sequence[Hit], reply: bytes, *, degraded: bool = False) -> Decision:
+def told(hits: Sequence[Hit], reply: bytes, *, degraded: bool = False) -> Decision:
+    """Read the script's answer."""
     figures = unpack(f">{len(reply) // 8}q", reply)
     return Decision(figures[0] == 1, tuple(hits), figures, degraded)
 

@@ -19,6 +19,7 @@ from statekit.ratelimit.memory import TWINS
 from statekit.ratelimit.refusals import ASK_ALWAYS, refusals_of
 from statekit.ratelimit.reservation import AsyncReservation, Reservation
 from statekit.ratelimit.rule import Hit, Rule
+from statekit.ratelimit.spread import spreading
 from statekit.ratelimit.terms import Terms
 from statekit.store.durations import Duration, micros, seconds
 from statekit.store.fork import on_fork
@@ -258,7 +259,8 @@ def hitting_all(pairs: Pairs) -> Op[Decision]:
         raise UsageError("hit_all([]) has nothing to decide: give pairs such as (limiter, key)")
     first = pairs[0][0]
     store = first._store  # noqa: SLF001 - same room
-    return deciding(store.keys, hits, store.now(), first._outage, first._refusals)  # noqa: SLF001 - same room
+    decide = spreading if store.keys.slotted and len(hits) > 1 else deciding
+    return decide(store.keys, hits, store.now(), first._outage, first._refusals)  # noqa: SLF001 - same room
 
 
 def _hit(pair: Any) -> Hit:

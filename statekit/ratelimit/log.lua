@@ -278,7 +278,8 @@ local function strike(log, spec, units, tick)
     low, after = low - 1, before
     if low > 0 then t, before = entry(log, low) end
   end
-  if low == 0 or t ~= tick then return false end
+  if low == 0 or t ~= tick or t + ceil(log.window / 2 ^ log.shift) <= log.tick then return false end
+  if log.n == 1 and log.holds.n == 0 then return call('DEL', log.key) == 1 end
   local newest = low == log.n and (low > 1 and entry(log, low - 1) or 0) or log.newest
   for p = low + 1, log.n do
     local slot = (log.head - log.n + p - 2) % log.capacity

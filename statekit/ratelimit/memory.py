@@ -1,4 +1,4 @@
-"""The twins of ``hit.lua``, ``hold.lua`` and ``reset.lua`` over this process's memory: the same answers.
+"""The twins of ``hit.lua``, ``hold.lua``, ``refund.lua`` and ``reset.lua`` over this process's memory: the same answers.
 
 The algorithms are in ``memory_log`` and ``memory_rows``, units set aside in ``memory_holds``.
 """
@@ -119,6 +119,18 @@ def _set_aside(one: Standing, least: int, most: int) -> int:
     return min(most, max(least, min(one.free, most * 4) // 4))
 
 
+def refund(data: Data, keys: Sequence[str], args: Sequence[Arg]) -> bytes:
+    """Take back as ``refund.lua`` does."""
+    moment, text = Moment(data, data.now(args[0]), args[0] != ""), str(args[1])
+    one = Standing.open(moment, keys[0], text)
+    if one.opened.refund(one.spec.take, int(args[2])):
+        data.publish(str(args[3]), str(args[4]))
+    one = Standing.open(moment, keys[0], text)
+    full = one.ask()
+    reply = [int(not full or one.spec.shadow), moment.now, *one.told()]
+    return pack(f">{len(reply)}q", *reply)
+
+
 def reset(data: Data, keys: Sequence[str], args: Sequence[Arg]) -> int:
     """Do what ``reset.lua`` does."""
     forgotten = data.delete(*keys)
@@ -127,4 +139,9 @@ def reset(data: Data, keys: Sequence[str], args: Sequence[Arg]) -> int:
     return forgotten
 
 
-TWINS: Twins = {"ratelimit.hit": hit, "ratelimit.hold": hold, "ratelimit.reset": reset}
+TWINS: Twins = {
+    "ratelimit.hit": hit,
+    "ratelimit.hold": hold,
+    "ratelimit.refund": refund,
+    "ratelimit.reset": reset,
+}

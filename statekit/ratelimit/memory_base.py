@@ -73,6 +73,9 @@ class Opened(Protocol):
     def charge(self, units: int) -> None:
         """Charge all states, and store them."""
 
+    def refund(self, units: int, at: int) -> bool:
+        """Take back what was charged at a moment; whether it was still there."""
+
     def keep(self) -> None:
         """Store the holds, which have changed."""
 

@@ -30,6 +30,9 @@ class Log:
     def before(self, index: int) -> int:
         return self.totals[index - 1] if index else self.gone
 
+    def cost(self, index: int) -> int:
+        return self.totals[index] - self.before(index)
+
     @property
     def total(self) -> int:
         return self.totals[-1] if self.totals else self.gone
@@ -48,6 +51,14 @@ class Log:
         pairs = zip(self.ticks, [self.gone, *totals], totals, strict=False)
         kept = [(tick, total) for tick, before, total in pairs if total > before]
         self.ticks, self.totals = [tick for tick, _ in kept], [total for _, total in kept]
+
+    def strike(self, index: int) -> None:
+        """Take one entry out; those after it count its units no more."""
+        units = self.cost(index)
+        del self.ticks[index], self.totals[index]
+        self.totals[index:] = [total - units for total in self.totals[index:]]
+        if self.first == len(self.ticks):
+            self.drop(self.first)
 
     def forget(self, first: int) -> None:
         """Hold the oldest to be dead; drop them once they are half of what is kept."""
@@ -120,6 +131,22 @@ class OpenLog:
         for state in self.states:
             state.edge -= kept - len(log.ticks)
         self.keep()
+
+    def refund(self, units: int, at: int) -> bool:
+        log, tick = self.log, ceil_div(at, 1 << self.log.shift)
+        index = bisect_right(log.ticks, tick, lo=log.first) - 1
+        while index >= log.first and log.ticks[index] == tick and log.cost(index) != units:
+            index -= 1
+        if index < log.first or log.ticks[index] != tick:
+            return False
+        if tick + ceil_div(self.spec.longest, 1 << log.shift) <= self.tick:
+            return False
+        log.strike(index)
+        if log.ticks or self.holds:
+            self.keep()
+        else:
+            self.moment.data.delete(self.key)
+        return True
 
     def keep(self) -> None:
         log, now = self.log, self.moment.now

@@ -36,6 +36,10 @@ class Fixed:
     def take(self, units: int) -> None:
         self.used += units
 
+    def refund(self, units: int, at: int) -> None:
+        if at - at % self.window == self.begin:
+            self.used = max(0, self.used - units)
+
     def row(self) -> Row:
         return self.window, self.begin, self.used, 0
 
@@ -55,7 +59,10 @@ class Counter:
         self.steps = ceil_div(window, self.step)
         self.offset = max(0, self.begin - now)
         self.rest = self.begin + window - max(now, self.begin)
-        self.used = self.current + ceil_div(self.before * ceil_div(self.rest, self.step), self.steps)
+        self.used = self._used()
+
+    def _used(self) -> int:
+        return self.current + ceil_div(self.before * ceil_div(self.rest, self.step), self.steps)
 
     def _counts(self, row: Row | None) -> tuple[int, int]:
         if row and row[1] >= self.begin:
@@ -74,6 +81,14 @@ class Counter:
         self.current += units
         self.used += units
 
+    def refund(self, units: int, at: int) -> None:
+        since = at - at % self.window
+        if since == self.begin:
+            self.current = max(0, self.current - units)
+        elif since == self.begin - self.window:
+            self.before = max(0, self.before - units)
+        self.used = self._used()
+
     def row(self) -> Row:
         return self.window, self.begin, self.current, self.before
 
@@ -88,6 +103,7 @@ class Gcra:
             row[1] if row and count is None else ceil_div(window * self.grains, max(count or 0, 1))
         )
         self.at, self.debt = now, 0
+        self.charged = row[2] if row else 0
         self.moved = row is not None and row[2] - now > window
         if row and 0 < row[2] - now <= window:
             self.at, self.debt = row[2], row[3]
@@ -102,6 +118,10 @@ class Gcra:
     def take(self, units: int) -> None:
         self.debt = min(self.debt + units * self.emission, MOST_DEBT)
         self.used = ceil_div(self.debt, self.emission)
+
+    def refund(self, units: int, at: int) -> None:
+        idle = max(0, self.charged - at)
+        self.debt = max(0, self.debt - max(0, units * self.emission - idle * self.grains))
 
     def row(self) -> Row:
         return self.window, self.emission, self.at, self.debt
@@ -125,7 +145,8 @@ class OpenRows:
     def __init__(self, moment: Moment, key: str, spec: Spec) -> None:
         self.moment, self.key, self.open = moment, key, OPEN[spec.algorithm]
         table: Table = moment.data.get(key) or Table()
-        rows, self.longest = table.rows, spec.longest
+        self.rows, self.spans, self.longest = table.rows, spec.spans, spec.longest
+        rows = table.rows
         self.holds, moved = living(table.holds, moment.now, spec.longest)
         paired = len(rows) == len(spec.spans)
         self.states = [
@@ -149,6 +170,16 @@ class OpenRows:
         for state in self.states:
             state.take(units)
         self.keep()
+
+    def refund(self, units: int, at: int) -> bool:
+        name = 2 if self.open is Gcra else 1  # a row is known by its window, and its rate
+        known = {row[:name] for row in self.rows}
+        if not known or not all(state.row()[:name] in known for state in self.states):
+            return False
+        for state in self.states:
+            state.refund(units, at)
+        self.keep()
+        return True
 
     def keep(self) -> None:
         longest = max(state.wait(0) for state in self.states)

@@ -67,6 +67,7 @@ local function open_counter(row, window, count)
     elseif since == begin - window then
       before = max(0, before - units)
     end
+    state.used = current + floor((before * ceil(rest / q) + steps - 1) / steps)
   end
   function state.row() return { window, begin, current, before } end
   return state
@@ -141,13 +142,12 @@ local function resumed(open, rows, i, limit, paired)
     if row[1] == limit.window then own = row end
   end
   local old = own or (paired and rows[i])
-  if not old then return open(nil, limit.window, limit.count) end
   -- GCRA counts in the emissions of its rate: with another count the same window is another row.
   local emission = open == open_gcra and open(nil, limit.window, limit.count).row()[2]
   if own and (not emission or emission == own[2]) then return open(own, limit.window, limit.count) end
   -- What was counted is charged now, at most the whole limit: nobody waits longer than one window for it.
   local state = open(nil, limit.window, limit.count)
-  state.take(min(open(old, old[1]).used, limit.count))
+  if old then state.take(min(open(old, old[1]).used, limit.count)) end
   state.refund = nil
   return state
 end
@@ -169,11 +169,11 @@ local function open_rows(key, spec)
   -- Where the limits were changed since, what is left of the hit is not known any more, and stays.
   function opened.refund(units, at)
     for _, state in ipairs(states) do
-      if not state.refund then return false end
+      if not state.refund or #rows == 0 then return false end
       state.refund(units, at)
     end
     save(key, opened, window)
-    return #rows > 0
+    return true
   end
   -- Kept even if this call is refused, or each would find the clock set back anew.
   if moved then opened.keep() end

@@ -49,7 +49,7 @@ class Keys:
     'sk1:atlas:limit:{login:203.0.113.7}'
     """
 
-    __slots__ = ("namespace", "prefix")
+    __slots__ = ("namespace", "prefix", "slotted")
 
     def __init__(self, namespace: str) -> None:
         if not isinstance(namespace, str) or not _NAMESPACE.match(namespace):
@@ -58,6 +58,8 @@ class Keys:
             )
         self.namespace = namespace
         self.prefix = f"{FORMAT}:{namespace}:"
+        self.slotted = False
+        """Whether the store is a cluster, where only keys of one slot can be touched together."""
 
     def of(self, kind: str, *tag: str, suffix: str = "") -> str:
         """Spell a key: `tag` parts are already `encoded` and choose the slot; `suffix` tells siblings apart."""

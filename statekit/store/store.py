@@ -198,6 +198,7 @@ class Store(_Governed):
     ) -> None:
         super().__init__(namespace, budget, clock, replicas)
         self.transport = transport
+        self.keys.slotted = getattr(transport, "slotted", False)
         self.pulse = Pulse()
         self.push = Push(transport.subscriber)
         on_fork(self)
@@ -230,6 +231,7 @@ class AsyncStore(_Governed):
     ) -> None:
         super().__init__(namespace, budget, clock, replicas)
         self.transport = transport
+        self.keys.slotted = getattr(transport, "slotted", False)
         self.pulse = AsyncPulse()
         self.push = AsyncPush(transport.subscriber)
 
