@@ -20,6 +20,12 @@ def third_party(port: str) -> socket.socket:
     return socket.create_connection(("127.0.0.1", int(os.environ[port])), 30)
 
 
+def hung_up(connection: socket.socket) -> None:
+    """Close it for all: a child that inherited it would keep it open for the third party."""
+    connection.shutdown(socket.SHUT_RDWR)
+    connection.close()
+
+
 def asked(connection: socket.socket) -> None:
     connection.sendall(b"?")
     assert connection.recv(1) == b"!"
@@ -33,9 +39,7 @@ tenants = kit.tenants(Settings)
 sessions = kit.sessions()
 leased = kit.rate_limiter("leased", "300/day", lease=True)
 reports = kit.in_flight("reports", 3, lease=2)
-kit.pools.register(
-    "billing", open=lambda: third_party("POOL_PORT"), close=socket.socket.close, per_process=2, fleet=3
-)
+kit.pools.register("billing", open=lambda: third_party("POOL_PORT"), close=hung_up, per_process=2, fleet=3)
 
 # All of it is used before the fork: connections are open, threads run, and leases and slots are the parent's.
 kit.ping()
