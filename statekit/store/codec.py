@@ -67,9 +67,9 @@ def decode(raw: bytes) -> Any:
             _refused("what follows the value")
         return _revived(tree, DEEPEST) if type(tree) in _BRANCHES else tree
     except (ValueError, TypeError, RecursionError, OverflowError, Base64Error) as error:
-        raise CorruptValue(
-            f"{raw[:40]!r} is not a value that statekit wrote: {type(error).__name__}"
-        ) from error
+        raise CorruptValue(  # without the bytes: errors are logged, and these may be anybody's secret
+            f"{len(raw)} bytes that are no value statekit wrote: {type(error).__name__}"
+        ) from None
 
 
 def tree(text: str | bytes, deepest: int = DEEPEST, largest: int = LARGEST) -> Any:
