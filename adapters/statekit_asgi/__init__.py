@@ -13,7 +13,7 @@ number of limits and a tenant asks the store once.
 
 from statekit.web import ReducedCapacity, TooManyRequests, TrustedProxies
 from statekit_asgi.callers import by_header, by_ip, by_user
-from statekit_asgi.endpoints import exempt, limit
+from statekit_asgi.endpoints import exempt, limit, session_outage
 from statekit_asgi.middleware import StatekitMiddleware
 from statekit_asgi.session import AsgiSession
 from statekit_asgi.visit import (
@@ -40,4 +40,5 @@ __all__ = [
     "exempt",
     "limit",
     "load_session",
+    "session_outage",
 ]

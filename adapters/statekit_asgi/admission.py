@@ -47,13 +47,16 @@ class Admission:
     async def admit(self, visit: Visit) -> None:
         """Ask for all that is known to be needed; raises `TooManyRequests`, `ReducedCapacity`."""
         plan, session = visit.plan, visit.session
+        if session is not None:
+            session.on_outage = plan.on_outage
         charges = await self._charges(plan.due(visit.method), visit.seen) if self._limits else ()
         travels = session is not None and session.awaited
         wanted = travels and (plan.session or not self._lazy)
         if charges:
             await self._decide(visit, charges, session if travels else None, patient=wanted)
         elif wanted:
-            await self._kit.run(session.arriving())  # type: ignore[union-attr]
+            patience = session.patience  # type: ignore[union-attr]
+            await self._kit.run(session.arriving(patience), patience)  # type: ignore[union-attr]
 
     async def enforce(self, visit: Visit, rule: Rule) -> None:
         """Decide one rule that was not seen before; raises `TooManyRequests`, `ReducedCapacity`."""
@@ -75,8 +78,8 @@ class Admission:
         if session is None:
             decision = await self._kit.run(asking, self._budget)
         else:
-            both = admitting(asking, session.arriving())
-            decision, _ = await self._kit.run(both, None if patient else self._budget)
+            budget = session.patience if patient else self._budget
+            decision, _ = await self._kit.run(admitting(asking, session.arriving(budget)), budget)
         self.conclude(visit, decision)
 
     @staticmethod

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import wraps
-from inspect import iscoroutinefunction, unwrap
+from inspect import iscoroutinefunction, isroutine, unwrap
 from typing import Any, TypeVar
 
 from statekit import AsyncRateLimiter, Limit
 from statekit.errors import UsageError
+from statekit.sessions.model import checked_outage
 from statekit.web import Marks, Rule, label, mark, marks
 from statekit_asgi.callers import Caller, by_ip, caller
 from statekit_asgi.visit import visit
 
-__all__ = ["Cost", "LimitSpec", "exempt", "limit", "verbs"]
+__all__ = ["Cost", "LimitSpec", "exempt", "limit", "session_outage", "verbs"]
 
 T = TypeVar("T", bound=Callable[..., Any])
 LimitSpec = str | Limit | AsyncRateLimiter | Callable[[Any], Any]
@@ -68,6 +69,29 @@ def exempt(target: T) -> T:
     return target
 
 
+def session_outage(on_outage: str) -> Callable[[T], T]:
+    """Say what the session of an endpoint shows while the store is away, instead of a 503.
+
+    Example::
+
+        @session_outage("last-seen")
+        async def home(request): ...
+
+    ``"anonymous"``: an empty session. ``"last-seen"``: what this process saw last under the visitor's id, no older
+    than the sessions' ``last_seen_for``; if it has seen none, 503. Both have ``session.degraded`` true, and a POST,
+    PUT, PATCH or DELETE that changes them is answered 503: nothing pretends to be saved. ``"raise"``: 503. In FastAPI
+    it may be said by a dependency: `statekit_asgi.fastapi.session`.
+    """
+    said = checked_outage(on_outage)
+
+    def decorate(endpoint: T) -> T:
+        declaring: T = _declaring(endpoint, said)
+        mark(declaring, Marks(session_outage=said))
+        return declaring
+
+    return decorate
+
+
 def verbs(methods: Iterable[str] | None) -> frozenset[str] | None:
     """Spell methods as requests do."""
     return None if methods is None else frozenset(method.upper() for method in methods)
@@ -101,3 +125,24 @@ def _decided(endpoint: Any, rule: Rule) -> Any:
         return endpoint(*args, **kwargs)
 
     return checking
+
+
+def _declaring(endpoint: Any, said: str) -> Any:
+    """Wrap a function: the wrapper says what the middleware could not see from outside."""
+    if not isroutine(endpoint):
+        return endpoint
+    if not iscoroutinefunction(unwrap(endpoint)):
+
+        @wraps(endpoint)
+        def calling(*args: Any, **kwargs: Any) -> Any:
+            visit().declare(said)
+            return endpoint(*args, **kwargs)
+
+        return calling
+
+    @wraps(endpoint)
+    async def awaiting(*args: Any, **kwargs: Any) -> Any:
+        visit().declare(said)
+        return await endpoint(*args, **kwargs)
+
+    return awaiting

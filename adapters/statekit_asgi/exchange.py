@@ -1,7 +1,7 @@
 """The exchange: what passes between the app and the server, with the session saved before the answer begins.
 
 Rule 1: the first message of an answer is held until the session is saved; if that fails the answer is a 503,
-        never a false success.
+        never a false success, unless the route has declared otherwise (`statekit.web.session`).
 Rule 2: everything behind it passes untouched, as it comes: streams stay streams.
 Rule 3: what the app raises goes on to the server, unless it is an error of statekit that has an answer.
 """
@@ -91,8 +91,9 @@ class Exchange:
             try:
                 outcome = await session.save()
             except StoreError as error:
-                await self.refuse(error)
-                return
+                if not session.forgive(error, visit.method):
+                    await self.refuse(error)
+                    return
         self._begun = True
         if used or visit.decisions:
             headers = [*message.get("headers", ())]

@@ -19,6 +19,7 @@ from starlette.requests import HTTPConnection
 
 from statekit import Decision
 from statekit.errors import OutsideScope
+from statekit.sessions.model import checked_outage
 from statekit.web import Rule, label
 from statekit_asgi.callers import Caller, by_ip, caller
 from statekit_asgi.endpoints import Cost, LimitSpec, verbs
@@ -26,7 +27,7 @@ from statekit_asgi.routes import DECLARED, USES_SESSION
 from statekit_asgi.session import AsgiSession
 from statekit_asgi.visit import load_session, visit_of
 
-__all__ = ["SessionDep", "TenantDep", "limit"]
+__all__ = ["SessionDep", "TenantDep", "limit", "session"]
 
 
 def limit(
@@ -66,13 +67,30 @@ def limit(
     return Depends(limited)
 
 
-async def _session(connection: HTTPConnection) -> AsgiSession:
-    return await load_session(connection)
+def session(on_outage: str | None = None) -> Any:
+    """The request's session, loaded, for a route that says what it shows while the store is away.
+
+    Example::
+
+        @app.get("/")
+        async def home(session: Annotated[AsgiSession, session(on_outage="last-seen")]): ...
+
+        pages = APIRouter(dependencies=[session(on_outage="anonymous")])
+
+    See `statekit_asgi.session_outage` for the words. An endpoint's own word counts before its routers'.
+    """
+    said = None if on_outage is None else checked_outage(on_outage)
+
+    async def loaded(connection: HTTPConnection) -> AsgiSession:
+        if said is not None:
+            visit_of(connection).declare(said)
+        return await load_session(connection)
+
+    setattr(loaded, USES_SESSION, said)
+    return Depends(loaded)
 
 
-setattr(_session, USES_SESSION, True)
-
-SessionDep = Annotated[AsgiSession, Depends(_session)]
+SessionDep = Annotated[AsgiSession, session()]
 """The request's session, loaded: ``async def cart(session: SessionDep): return session["items"]``."""
 
 

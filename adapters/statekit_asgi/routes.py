@@ -24,7 +24,7 @@ LONGEST = 256
 DECLARED = "__statekit_declared__"
 """On a dependency: a function that makes its rule for an endpoint."""
 USES_SESSION = "__statekit_session__"
-"""On a dependency: its endpoint uses the session."""
+"""On a dependency: its endpoint uses the session; and what that shows if the store cannot be asked, or None."""
 NOTHING: Mapping[str, Any] = {}
 
 
@@ -111,7 +111,8 @@ class Routes:
             if declared is not None:
                 rules.append(declared(endpoint, rules))
         session = any(hasattr(call, USES_SESSION) for call in calls)
-        return Plan(rules, self._build, (*said.rules, *calls), session=session)
+        outage = said.session_outage or next(filter(None, map(_declared, calls)), None)
+        return Plan(rules, self._build, (*said.rules, *calls), session=session, on_outage=outage)
 
 
 class _Table:
@@ -161,10 +162,14 @@ def _unwrapped(endpoint: Any) -> Any:
     return endpoint
 
 
+def _declared(call: Any) -> str | None:
+    return getattr(call, USES_SESSION, None)  # what it shows without the store, if it says so
+
+
 def _calls(dependant: Any) -> Iterable[Any]:
-    """The functions a FastAPI endpoint depends on, directly or not, each once."""
+    """The functions a FastAPI endpoint depends on, directly or not, each once; its own before its routers'."""
     seen: dict[int, Any] = {}
-    todo = list(getattr(dependant, "dependencies", ()))
+    todo = list(reversed(getattr(dependant, "dependencies", ())))
     while todo:
         one = todo.pop(0)
         seen.setdefault(id(one.call), one.call)

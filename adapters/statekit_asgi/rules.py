@@ -54,15 +54,23 @@ async def _said(spec: Any, scope: Scope) -> Any:
 class Plan:
     """What is known of an endpoint before it runs: its rules, and whether it has declared to use its session."""
 
-    __slots__ = ("decided", "rules", "session")
+    __slots__ = ("decided", "on_outage", "rules", "session")
 
     def __init__(
-        self, rules: Iterable[Rule], build: Build, decided: Iterable[object] = (), *, session: bool = False
+        self,
+        rules: Iterable[Rule],
+        build: Build,
+        decided: Iterable[object] = (),
+        *,
+        session: bool = False,
+        on_outage: str | None = None,
     ) -> None:
         self.rules = tuple(Ready(rule, build) for rule in rules)
         self.decided = frozenset(decided)
         """What an endpoint may ask for again and finds decided: the marks and dependencies it is made of."""
         self.session = session
+        self.on_outage = on_outage
+        """What its session shows if the store cannot be asked."""
 
     def due(self, method: str) -> Iterator[Ready]:
         """The rules that count a request of this method."""

@@ -3,7 +3,8 @@
 Rule 1: a mapping cannot wait, so a session is loaded before the app runs, if the request carries a session's
         cookie. Where limits are asked as well it travels with them. With ``lazy=True`` it is not fetched for its
         own sake: ``await load_session(request)`` does that, and reading it without raises `UsageError`.
-Rule 2: a session that could not be loaded harms nobody who does not use it: reading it raises the error.
+Rule 2: a session that could not be loaded harms nobody who does not use it: reading it raises the error, or shows
+        what the route has declared.
 Rule 3: the cookie is set only when there is a new id, and taken away only when the session was ended here.
 """
 
@@ -32,13 +33,19 @@ class AsgiSession(RequestSession):
     connection is accepted and when it ends, or at once with ``await session.save()``.
     """
 
+    _sessions: AsyncSessions
+
     def __init__(self, sessions: AsyncSessions, carried: str | None, sign_in_key: str | None = None) -> None:
         super().__init__(sign_in_key)
         self._sessions = sessions
         self.cookie = carried
         """What the request's cookie says."""
+        self.on_outage: str | None = None
+        """What the route shows if it cannot be loaded; None: what the sessions were made with."""
         self.error: StoreError | None = None
         """Why it could not be loaded."""
+        self._final = False
+        """Whether that is the last word: the store had all the time it may take."""
         self.raised: StoreError | None = None
         """The error the app met for it."""
 
@@ -47,31 +54,44 @@ class AsgiSession(RequestSession):
         """Whether there is something to fetch that has not been fetched."""
         return self._opened is None and self.cookie is not None
 
-    def arriving(self) -> Op[None]:
-        """The operation that fetches it, to travel with others; it keeps its error to itself."""
+    @property
+    def patience(self) -> float:
+        """How long loading it may take, in seconds."""
+        return self._sessions.patience(self.on_outage)
+
+    def declare(self, on_outage: str) -> None:
+        """Say what the route shows if it cannot be loaded, unless something closer to the endpoint has said so."""
+        if self.on_outage is None:
+            self.on_outage = on_outage
+            self._sessions.expect(on_outage)
+
+    def arriving(self, budget: float) -> Op[None]:
+        """The operation that fetches it within `budget`, to travel with others; it keeps its error to itself."""
         try:
-            self._opened = yield from self._sessions.opening(self.cookie)
+            self._opened = yield from self._sessions.opening(self.cookie, self.on_outage)
         except StoreError as error:
-            self.error = error
+            self.error, self._final = error, budget >= self.patience
 
     async def load(self) -> AsgiSession:
         """Fetch it now, if that has not been done. Raises `StoreUnavailable`."""
-        if self._opened is None:
-            self._opened = await self._sessions.open(self.cookie)
+        if self._opened is None and self._final:
+            self._opened = self._fetched()
+        elif self._opened is None:
+            self._opened = await self._sessions.open(self.cookie, self.on_outage)
             self.error = None
         self.used = True
         return self
 
     async def save(self) -> SaveOutcome:
-        """Write what changed, if anything did and the session still exists. Raises `StoreError`.
+        """Write what changed, if anything did and the session still exists.
 
-        Done for each answer; call it yourself on a long-lived websocket. A new id cannot be handed out once the
+        Raises `StoreError`; so too if the session could not be read and was changed all the same. Done for each answer; call it yourself on a long-lived websocket. A new id cannot be handed out once the
         answer has begun.
         """
         if not self.used or self._opened is None:
             return SaveOutcome.UNTOUCHED
         self._follow_sign_in(self._opened)
-        return await self._sessions.save(self._opened)
+        return self._insisted(await self._sessions.save(self._opened))
 
     @property
     def needs_cookie(self) -> bool:
@@ -85,8 +105,11 @@ class AsgiSession(RequestSession):
 
     def _fetched(self) -> Session:
         if self.error is not None:
-            self.raised = type(self.error)(*self.error.args)
-            raise self.raised from self.error
+            try:
+                return self._sessions.instead(self.cookie, self.error, self.on_outage)
+            except StoreError as error:
+                self.raised = type(error)(*error.args)
+                raise self.raised from error
         session = self._sessions.lazy(self.cookie)
         if session.loaded:
             return session

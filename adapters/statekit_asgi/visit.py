@@ -84,6 +84,11 @@ class Visit:
         """Whether a rule or a dependency was part of what has been decided."""
         return asked in self.plan.decided or asked in self.late
 
+    def declare(self, on_outage: str) -> None:
+        """Say what the session shows if it cannot be loaded, where the plan could not know."""
+        if self.session is not None:
+            self.session.declare(on_outage)
+
     async def enforce(self, rule: Any, asked: object = None) -> Decision | None:
         """Decide a rule now, unless that has been done; raises `TooManyRequests`. Returns the request's decision.
 

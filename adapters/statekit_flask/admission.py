@@ -19,7 +19,7 @@ from statekit import Decision, StateKit
 from statekit.errors import StoreError
 from statekit.web import Rule, admitting, announced, builder, deciding, marks
 from statekit_flask.problems import refusal
-from statekit_flask.rules import Fixed, blueprint_marks, hits, views
+from statekit_flask.rules import Fixed, blueprint_marks, hits, session_outage, views
 from statekit_flask.session import FlaskSession
 from statekit_flask.visit import Visit, current_request, visit
 
@@ -40,6 +40,7 @@ class Admission:
         self._fixed: Fixed = {}
         self._idle: dict[str, int] = {}
         self._plans: dict[tuple[str, str], tuple[Rule, ...]] = {}
+        self._outages: dict[tuple[str, str], str | None] = {}
 
     def admit(self) -> None:
         """Decide all limits of the current request that can be decided now; raises `TooManyRequests`."""
@@ -70,6 +71,16 @@ class Admission:
         if served is not None and served.allowed and current.session is not None and current.session.arrived:
             endpoint = current_request().endpoint or ""
             self._idle[endpoint] = 0 if current.session.used else self._idle.get(endpoint, 0) + 1
+
+    def session_outage(self) -> str | None:
+        """What the current request's route shows if its session cannot be read; looked up once a route."""
+        request = current_request()
+        if request.endpoint is None:
+            return None
+        where = request.endpoint, request.method
+        if where not in self._outages:
+            self._outages[where] = session_outage(self._app)
+        return self._outages[where]
 
     def announce(self, response: Response) -> Response:
         """Put the limits into the answer's headers."""

@@ -11,6 +11,7 @@ from flask import Blueprint, Flask, current_app, has_app_context
 
 from statekit import Decision, Limit, RateLimiter, Sessions, StateKit
 from statekit.errors import UsageError
+from statekit.sessions.model import checked_outage
 from statekit.web import Marks, Rule, TrustedProxies, default_rules
 from statekit_flask.callers import Caller, by_ip, caller
 from statekit_flask.flags import Actor, BoundFlags, principal_in_use
@@ -185,6 +186,29 @@ class StatekitFlask:
         if session is None:
             raise UsageError("this app has no statekit sessions, or no request is under way")
         return session
+
+    def session_outage(self, on_outage: str) -> Callable[[Target], Target]:
+        """Say what the session of a view or a blueprint shows while the store is away, instead of a 503.
+
+        Example::
+
+            @app.get("/")
+            @sk.session_outage("last-seen")
+            def home():
+                return render_template("home.html", stale=session.age)
+
+        ``"anonymous"``: an empty session. ``"last-seen"``: what this process saw last under the visitor's id, no
+        older than the sessions' ``last_seen_for``; if it has seen none, 503. Both have ``session.degraded`` true, and
+        a POST, PUT, PATCH or DELETE that changes them is answered 503: nothing pretends to be saved. ``"raise"``: 503.
+        A view's word counts before its blueprint's, and that before what the sessions were made with.
+        """
+        said = Marks(session_outage=checked_outage(on_outage))
+
+        def decorate(target: Target) -> Target:
+            mark(target, said)
+            return target
+
+        return decorate
 
     def sign_in(self, principal: str) -> None:
         """Sign a user in: the session keeps its data, gets a new id, and is listed under `principal`."""

@@ -13,7 +13,17 @@ from statekit.web import Marks, Rule, caller_name, label, marks
 from statekit.web import mark as mark_view
 from statekit_flask.callers import Caller
 
-__all__ = ["Cost", "Fixed", "LimitSpec", "blueprint_marks", "hits", "mark", "named", "views"]
+__all__ = [
+    "Cost",
+    "Fixed",
+    "LimitSpec",
+    "blueprint_marks",
+    "hits",
+    "mark",
+    "named",
+    "session_outage",
+    "views",
+]
 
 LimitSpec: TypeAlias = str | Limit | RateLimiter | Callable[[], "str | Limit | Sequence[str | Limit]"]
 Cost: TypeAlias = int | Callable[[], int]
@@ -58,6 +68,12 @@ def blueprint_marks(app: Flask) -> list[Marks]:
     """What was said about the blueprints the current request belongs to."""
     known = app.extensions.get(BLUEPRINTS)
     return [known[name] for name in request.blueprints if name in known] if known else []
+
+
+def session_outage(app: Flask) -> str | None:
+    """What was said of the session of the current request's view, or of the nearest blueprint it belongs to."""
+    said = [*map(marks, reversed([*views(app)])), *blueprint_marks(app)]
+    return next((one.session_outage for one in said if one.session_outage), None)
 
 
 def named(target: Any, key: Caller) -> str:

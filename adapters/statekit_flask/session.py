@@ -41,14 +41,20 @@ class FlaskSession(RequestSession, SessionMixin):
     app: what is assigned afterwards begins a new one.
     """
 
+    _sessions: Sessions
     accessed = False
 
     def __init__(
-        self, sessions: Sessions, carried: Callable[[], str | None], sign_in_key: str | None = None
+        self,
+        sessions: Sessions,
+        carried: Callable[[], str | None],
+        sign_in_key: str | None = None,
+        declared: Callable[[], str | None] = lambda: None,
     ) -> None:
         super().__init__(sign_in_key)
         self._sessions = sessions
         self._carried = carried
+        self._declared = declared
         self.persistence_changed = False
 
     @cached_property
@@ -68,7 +74,7 @@ class FlaskSession(RequestSession, SessionMixin):
 
     def opening(self) -> Any:
         """The operation that reads it, to travel with others."""
-        return self._sessions.opening(self.cookie)
+        return self._sessions.opening(self.cookie, self._declared())
 
     @property
     def opened(self) -> Session:
@@ -77,7 +83,7 @@ class FlaskSession(RequestSession, SessionMixin):
         return super().opened
 
     def _fetched(self) -> Session:
-        return self._sessions.open(self.cookie)
+        return self._sessions.open(self.cookie, self._declared())
 
     @property
     def new(self) -> bool:  # type: ignore[override]
@@ -94,12 +100,17 @@ class FlaskSession(RequestSession, SessionMixin):
         """Accept what Flask apps are used to write."""
 
     def save(self) -> SaveOutcome:
-        """Write what changed, if anything did and the session still exists. Raises `StoreError`."""
+        """Write what changed, if anything did and the session still exists.
+
+        Raises `StoreError`; so too if the session could not be read and was changed all the same.
+        """
         if not self.used or self._opened is None:
             return SaveOutcome.UNTOUCHED
         self.used = False  # whatever comes of it, it is not tried again for the error page of this request
         self._follow_sign_in(self._opened)
-        return self._sessions.save(self._opened) if self._opened.modified else SaveOutcome.UNTOUCHED
+        if not self._opened.modified:
+            return SaveOutcome.UNTOUCHED
+        return self._insisted(self._sessions.save(self._opened))
 
     def _watch(self, key: str) -> None:
         if key == "_permanent":
@@ -110,9 +121,16 @@ class FlaskSession(RequestSession, SessionMixin):
 class StatekitSessionInterface(SessionInterface):
     """Gives each request its `FlaskSession`, saves it when the request ends."""
 
-    def __init__(self, sessions: Sessions, learn: Callable[[Visit], None], sign_in_key: str | None) -> None:
+    def __init__(
+        self,
+        sessions: Sessions,
+        learn: Callable[[Visit], None],
+        sign_in_key: str | None,
+        declared: Callable[[], str | None],
+    ) -> None:
         self._sessions = sessions
         self._learn = learn
+        self._declared = declared
         self._sign_in_key = sign_in_key
         self._adjusted: tuple[tuple[Any, ...], CookiePolicy] = (), sessions.cookie
 
@@ -131,11 +149,11 @@ class StatekitSessionInterface(SessionInterface):
             policy = self.policy(app)
             return policy.pick(request.cookies, **_seen(request, policy))
 
-        session = visit().session = FlaskSession(self._sessions, carried, self._sign_in_key)
+        session = visit().session = FlaskSession(self._sessions, carried, self._sign_in_key, self._declared)
         return session
 
     def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:
-        """Write what changed; if the store fails, the answer becomes a 503 instead of a false success."""
+        """Write what changed; if that fails, the answer becomes a 503, unless the route has declared otherwise."""
         if not isinstance(session, FlaskSession):
             return
         if session.accessed:
@@ -147,7 +165,8 @@ class StatekitSessionInterface(SessionInterface):
         try:
             outcome = session.save()
         except StoreError as error:
-            turn_into(response, answer(error))
+            if not session.forgive(error, request.method):
+                turn_into(response, answer(error))
         else:
             self._send_cookie(app, session, outcome, response)
 

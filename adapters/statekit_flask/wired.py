@@ -53,7 +53,7 @@ class Wired:
         self._tenancy = Tenancy(self.tenants, options.tenant) if options.tenant else None
         if self.sessions is not None:
             app.session_interface = StatekitSessionInterface(
-                self.sessions, self.admission.learn, options.sign_in_key
+                self.sessions, self.admission.learn, options.sign_in_key, self.admission.session_outage
             )
         self._around_requests(app)
         app.context_processor(self._in_templates)

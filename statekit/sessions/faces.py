@@ -6,7 +6,7 @@ from collections.abc import Callable
 from secrets import token_urlsafe
 from typing import Generic, TypeVar
 
-from statekit.errors import UsageError
+from statekit.errors import StoreError, UsageError
 from statekit.sessions.cookie import STANDARD, CookiePolicy
 from statekit.sessions.core import Operations
 from statekit.sessions.encryption import Encryption, Vault
@@ -59,6 +59,7 @@ class _Sessions(Generic[S]):
         self.rules = rules
         self.cookie = cookie
         self._encryption = encryption
+        self._on_outage = checked_outage(rules.on_outage)
         hooks = store.hooks
         self._operations = Operations(
             store.keys,
@@ -100,9 +101,28 @@ class _Sessions(Generic[S]):
 
     def patience(self, on_outage: str | None = None) -> float:
         """How long reading a session may take, in seconds: short if something can be shown instead of it."""
-        policy = self.rules.on_outage if on_outage is None else on_outage
+        policy = self._on_outage if on_outage is None else on_outage
         budget = self._store.budget
         return budget.operation if policy == Outage.RAISE else budget.decision
+
+    def expect(self, on_outage: str) -> None:
+        """Get ready for sessions that declare `on_outage` only once they have been read: what is seen is kept."""
+        if checked_outage(on_outage) is Outage.LAST_SEEN:
+            self._operations.seen.start()
+
+    def instead(self, cookie: str | None, error: StoreError, on_outage: str | None = None) -> Session:
+        """What is shown of a session that could not be read for `error`; raises it if that is nothing."""
+        op = self.opening(cookie, on_outage)
+        try:
+            next(op)
+            op.throw(error)
+        except StopIteration as stop:
+            return stop.value  # type: ignore[no-any-return]
+        raise error
+
+    def forgive(self, error: StoreError) -> None:
+        """Count a save that failed and is not insisted on, as the declared answer for an outage that it is."""
+        self._operations.degraded("save", error)
 
     def _session(
         self,
@@ -113,8 +133,7 @@ class _Sessions(Generic[S]):
         id_ = cookie if well_formed(cookie) else None
         seals = None if self._encryption is None else Seals(self._vault)
         session = Session(id_, _new_id, load, seals)
-        if on_outage is not None:
-            session.on_outage = checked_outage(on_outage)
+        session.on_outage = self._on_outage if on_outage is None else checked_outage(on_outage)
         return session
 
     def _vault(self, id_: str) -> Vault:

@@ -16,6 +16,7 @@ from statekit.errors import UsageError
 from statekit.kit import StateKit
 from statekit.ratelimit.faces import AsyncRateLimiter, RateLimiter
 from statekit.ratelimit.limits import Limit
+from statekit.sessions.model import Outage
 from statekit.web.callers import caller_name
 
 __all__ = ["Marks", "Rule", "builder", "default_rules", "label", "mark", "marks"]
@@ -105,9 +106,12 @@ class Marks:
 
     rules: tuple[Rule, ...] = ()
     exempt: bool = False
+    session_outage: Outage | None = None
+    """What its session shows if the store cannot be asked."""
 
     def __or__(self, other: Marks) -> Marks:
-        return Marks((*self.rules, *other.rules), self.exempt or other.exempt)
+        outage = other.session_outage or self.session_outage
+        return Marks((*self.rules, *other.rules), self.exempt or other.exempt, outage)
 
 
 NOTHING = Marks()

@@ -2,6 +2,9 @@
 
 Rule 1: a request that does not touch its session writes nothing, and neither does one that changes nothing.
 Rule 2: a session that was revoked while the request ran is never written back.
+Rule 3: what the app changed and could not be saved is an error, never a false success. Only where a route has
+        declared to go on without the store, and the request was made by a method that asks for no change, the answer
+        leaves all the same; and never if somebody was to be signed in or out.
 """
 
 from __future__ import annotations
@@ -9,11 +12,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, MutableMapping
 from typing import Any, TypeVar
 
+from statekit.errors import StoreError, StoreUnavailable
+from statekit.sessions.model import Outage, SaveOutcome
 from statekit.sessions.session import Session
 
 __all__ = ["RequestSession"]
 
 T = TypeVar("T")
+SAFE = frozenset(("GET", "HEAD", "OPTIONS", "TRACE"))
+"""Methods that ask for no change (RFC 9110, 9.2.1)."""
 _UNSEEN = object()
 
 
@@ -23,6 +30,9 @@ class RequestSession(MutableMapping[str, Any]):
     Anything else raises `NonPrimitiveValue` at the assignment. A list or dict changed in place is saved.
     ``clear()`` ends the session: what is assigned afterwards begins a new one.
     """
+
+    _sessions: Any
+    """What it comes from: `Sessions` or `AsyncSessions`."""
 
     def __init__(self, sign_in_key: str | None = None) -> None:
         self._sign_in_key = sign_in_key
@@ -96,8 +106,13 @@ class RequestSession(MutableMapping[str, Any]):
 
     @property
     def degraded(self) -> bool:
-        """True if the store could not be read: the session is empty and will not be written."""
+        """True if the store could not be read: what is shown instead will not be written."""
         return self.opened.degraded
+
+    @property
+    def age(self) -> float | None:
+        """Seconds since the store confirmed what is shown, if the session is the one seen last; else None."""
+        return self.opened.age
 
     @property
     def changed(self) -> bool:
@@ -120,6 +135,27 @@ class RequestSession(MutableMapping[str, Any]):
         """The object the id under `key` stands for, loaded once a request."""
         return self.opened.hydrate(key, load)
 
+    # -- when it could not be saved ----------------------------------------------------------------------
+
+    def forgive(self, error: StoreError, method: str) -> bool:
+        """Go on with an answer whose session could not be saved, if its route may; returns whether it does."""
+        opened = self._opened
+        if opened is None or method not in SAFE or opened.on_outage in (None, Outage.RAISE):
+            return False
+        if opened.change is not opened.change.NONE or self._signs(opened):
+            return False
+        if not opened.degraded:  # else it has been counted
+            self._sessions.forgive(error)
+        return True
+
+    def _insisted(self, outcome: SaveOutcome) -> SaveOutcome:
+        """Return the outcome of a save; raises `StoreUnavailable` if what was changed got lost."""
+        if outcome is SaveOutcome.DEGRADED:
+            raise StoreUnavailable(
+                "the store was away when this session was read, so what was changed in it cannot be saved"
+            )
+        return outcome
+
     # -- before it is saved ------------------------------------------------------------------------------
 
     def _watch(self, key: str) -> None:
@@ -129,12 +165,17 @@ class RequestSession(MutableMapping[str, Any]):
     def _follow_sign_in(self, opened: Session) -> None:
         """Do for flask-login and its like what `sign_in` does: renew the id, list the session, or end it."""
         key = self._sign_in_key
-        if key is None or self._signed_in_as is _UNSEEN or opened.change is not opened.change.NONE:
+        if key is None or opened.change is not opened.change.NONE or not self._signs(opened):
             return
         user = opened.get(key)
-        if user is not None and user != self._signed_in_as:
+        if user is not None:
             opened.sign_in(str(user))
-        elif user is None and self._signed_in_as is not None:
+        else:
             rest = dict(opened)
             opened.sign_out()
             opened.update(rest)
+
+    def _signs(self, opened: Session) -> bool:
+        """Whether the key that stands for a sign-in has another value than before."""
+        key = self._sign_in_key
+        return key is not None and self._signed_in_as is not _UNSEEN and opened.get(key) != self._signed_in_as
