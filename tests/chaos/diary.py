@@ -41,6 +41,8 @@ class Diary:
     """Of each verb the seconds its slowest call took."""
     troubles: list[float] = field(default_factory=list)
     """When each call began that was not answered in full."""
+    reasons: Counter[str] = field(default_factory=Counter)
+    """Kinds of errors that were raised, or were the reason of a degraded answer."""
     hits: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     """Of each key of the limiter how many hits were admitted, refused, unknown."""
     spans: dict[str, list[tuple[float, float]]] = field(default_factory=lambda: defaultdict(list))
@@ -58,6 +60,7 @@ class Diary:
         except Exception as error:
             declared = isinstance(error, StoreError) or getattr(error, "bound", "") == "store"
             self._note(verb, begin, Outcome.REFUSED if declared else Outcome.CRASH)
+            self.reasons[type(error).__name__] += 1
             if not declared:
                 self.complaints.append(f"{verb}: {''.join(traceback.format_exception(error))}")
             return None
@@ -81,6 +84,7 @@ class Diary:
         self.counts += other.counts
         self.complaints += other.complaints
         self.troubles += other.troubles
+        self.reasons += other.reasons
         for verb, seconds in other.longest.items():
             self.longest[verb] = max(seconds, self.longest.get(verb, 0.0))
         for key, count in other.hits.items():

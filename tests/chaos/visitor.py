@@ -17,6 +17,7 @@ from typing import Any
 
 from statekit import Limit, TenantSettings
 from statekit.flags import Flag
+from statekit.store.hooks import Degraded
 from tests.chaos.diary import Diary
 
 HITS = 20
@@ -203,6 +204,11 @@ def noted(kit: Any, diary: Diary) -> Iterator[None]:
         clients.append(Client())
         return clients[-1]
 
+    def told(event: Any) -> None:
+        if isinstance(event, Degraded):
+            diary.reasons[type(event.error).__name__] += 1
+
+    kit.hooks.subscribe(told)
     kit.pools.register("upstream", open=opened, close=Client.close, per_process=2, fleet=FLEET)
     yield
     now = monotonic()
