@@ -22,6 +22,10 @@ PATIENCE = 60
 GUNICORN = ("-m", "gunicorn", "--no-control-socket", "--graceful-timeout", "3", "-b")
 UVICORN = ("-m", "uvicorn", "--log-level", "warning", "--no-access-log", "--timeout-graceful-shutdown", "3")
 
+# A shell waits on a pipe that closes when we end, however we end, and takes the server with it.
+WATCH = """"$@" >"$LOG" 2>&1 & echo $!
+read -r word; kill -TERM $!; wait"""
+
 
 @dataclass
 class WebServer:
@@ -38,22 +42,24 @@ class WebServer:
         (port,) = free_ports(1)
         where = f"127.0.0.1:{port}"
         self.url = f"http://{where}"
-        command = (*UVICORN, "--port", str(port)) if self.app.startswith("fast") else (*GUNICORN, where)
-        flag = "--workers" if self.app.startswith("fast") else "-w"
-        with self.log.open("w") as out:
-            self.process = subprocess.Popen(
-                [sys.executable, *command, flag, str(self.workers), *self.options, self.app],
-                cwd=ADAPTERS,
-                env={**os.environ, **self.environment},
-                stdout=out,
-                stderr=out,
-                start_new_session=True,
-            )
+        fast = self.app.startswith("fast")
+        command = (*UVICORN, "--port", str(port), "--workers") if fast else (*GUNICORN, where, "-w")
+        self._shell = subprocess.Popen(
+            ["sh", "-c", WATCH, "sh", sys.executable, *command, str(self.workers), *self.options, self.app],
+            cwd=ADAPTERS,
+            env={**os.environ, **self.environment, "LOG": str(self.log)},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        assert self._shell.stdout
+        self.pid = int(self._shell.stdout.readline())
         wait_until(self._up, PATIENCE, f"{self.app} does not come up: {self.told()}")
         return self
 
     def _up(self) -> bool:
-        assert self.process.poll() is None, self.told()
+        assert psutil.Process(self.pid).status() != psutil.STATUS_ZOMBIE, self.told()
         try:
             return requests.get(self.url + self.ready, timeout=5).ok
         except requests.RequestException:
@@ -61,11 +67,11 @@ class WebServer:
 
     def told(self) -> str:
         """What it has logged, the end of it."""
-        return self.log.read_text()[-3000:]
+        return self.log.read_text()[-3000:] if self.log.exists() else ""
 
     def pids(self) -> set[int]:
         """The workers that live now."""
-        below = psutil.Process(self.process.pid).children(recursive=True)
+        below = psutil.Process(self.pid).children(recursive=True)
         return {one.pid for one in below if _serves(one)}
 
     def from_each(self, path: str) -> dict[int, dict[str, Any]]:
@@ -80,12 +86,11 @@ class WebServer:
         return seen
 
     def stop(self) -> None:
-        self.process.terminate()
         try:
-            self.process.wait(15)
+            self._shell.communicate("stop\n", timeout=15)
         except subprocess.TimeoutExpired:
-            os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait()
+            os.killpg(self._shell.pid, signal.SIGKILL)
+            self._shell.communicate()
 
     def __enter__(self) -> Self:
         return self.start()
