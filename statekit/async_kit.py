@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     from statekit.inflight.faces import AsyncInFlight
     from statekit.pools.faces import AsyncPools
     from statekit.ratelimit.decision import Decision
-    from statekit.ratelimit.faces import AsyncRateLimiter, Pairs, Workers
+    from statekit.ratelimit.faces import AsyncRateLimiter, Pairs
     from statekit.ratelimit.limits import LimitLike
+    from statekit.ratelimit.rule import Workers
     from statekit.replica.faces import AsyncReplica
     from statekit.replica.file import Directory
     from statekit.sessions.cookie import CookiePolicy
@@ -140,7 +141,7 @@ class AsyncStateKit(Kit[AsyncStore]):
         algorithm: str = "sliding-log",
         on_outage: str = "allow",
         shadow: bool = False,
-        workers: Workers = 1,
+        workers: Workers | None = None,
         local_refusals: bool = True,
         lease: bool = False,
     ) -> AsyncRateLimiter:

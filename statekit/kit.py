@@ -29,8 +29,9 @@ if TYPE_CHECKING:
     from statekit.inflight.faces import InFlight
     from statekit.pools.faces import Pools
     from statekit.ratelimit.decision import Decision
-    from statekit.ratelimit.faces import Pairs, RateLimiter, Workers
+    from statekit.ratelimit.faces import Pairs, RateLimiter
     from statekit.ratelimit.limits import LimitLike
+    from statekit.ratelimit.rule import Workers
     from statekit.replica.faces import Replica
     from statekit.replica.file import Directory
     from statekit.sessions.cookie import CookiePolicy
@@ -55,8 +56,9 @@ def twins() -> dict[str, Any]:
     from statekit.ratelimit.memory import TWINS as LIMITS
     from statekit.replica.memory import TWINS as REPLICA
     from statekit.sessions.memory import TWINS as SESSIONS
+    from statekit.store.roster import TWINS as ROSTER
 
-    return {**IN_FLIGHT, **LIMITS, **POOLS, **REPLICA, **SESSIONS}
+    return {**IN_FLIGHT, **LIMITS, **POOLS, **REPLICA, **ROSTER, **SESSIONS}
 
 
 class Kit(Generic[S]):
@@ -239,15 +241,15 @@ class StateKit(Kit[Store]):
         algorithm: str = "sliding-log",
         on_outage: str = "allow",
         shadow: bool = False,
-        workers: Workers = 1,
+        workers: Workers | None = None,
         local_refusals: bool = True,
         lease: bool = False,
     ) -> RateLimiter:
         """Hold callers to limits, such as ``"5/minute"``, counted in the store for all processes together.
 
         `algorithm`: "sliding-log" (exact), "sliding-counter", "gcra" or "fixed-window". `on_outage`: what to
-        answer with the store down, "allow", "deny", or "local": this process's share, the limits divided by
-        `workers`. `shadow`: decide and count, never refuse. `local_refusals`: whether a caller who was refused
+        answer with the store down, "allow", "deny", or "local": this process's share, the limits divided by the
+        number of live workers, or by `workers`, a number or a function. `shadow`: decide and count, never refuse. `local_refusals`: whether a caller who was refused
         is refused again without asking the store, until a permit can exist. `lease`: whether this process takes
         slices of the limit in advance and spends them without asking; the limit holds as strictly. Raises
         `UsageError` for anything malformed.

@@ -77,8 +77,8 @@ class Outage:
 
     local: Callable[[Call], Reply]
     """Runs the script in this process alone."""
-    shares: Callable[[], int]
-    """Into how many parts a limit is divided: the live workers this process knows of, itself included."""
+    shares: Callable[[Rule], int]
+    """Into how many parts the limits are divided: by the live workers this process knows of, itself included."""
     report: Callable[[str, Exception], None]
 
 
@@ -161,8 +161,7 @@ def _substitute(call: Call, hits: Sequence[Hit], outage: Outage) -> Decision:
     if not local:
         return _blind(hits, allowed=True)
     counted = [hits[index] for index in local]
-    shares = max(1, outage.shares())
-    args: list[Arg] = [hit.rule.spec(hit.need, hit.take, shares=shares) for hit in counted]
+    args: list[Arg] = [hit.rule.spec(hit.need, hit.take, shares=outage.shares(hit.rule)) for hit in counted]
     names = [str(call.args[index]) for index in local]
     reply = outage.local(HIT.call(names, [call.args[call.keys], *args]))
     return told(counted, reply, degraded=True)

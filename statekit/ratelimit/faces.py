@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, Generic, TypeAlias, TypeVar
 from weakref import WeakKeyDictionary
@@ -14,11 +14,11 @@ from statekit.errors import StoreError, UsageError
 from statekit.ratelimit.core import Outage, deciding, pause, resetting
 from statekit.ratelimit.decision import Decision
 from statekit.ratelimit.leases import Leases, leased
-from statekit.ratelimit.limits import Limit, LimitLike
+from statekit.ratelimit.limits import LARGEST, Limit, LimitLike
 from statekit.ratelimit.memory import TWINS
 from statekit.ratelimit.refusals import ASK_ALWAYS, refusals_of
 from statekit.ratelimit.reservation import AsyncReservation, Reservation
-from statekit.ratelimit.rule import Hit, Rule
+from statekit.ratelimit.rule import Hit, Rule, Workers
 from statekit.ratelimit.spread import spreading
 from statekit.ratelimit.terms import Terms
 from statekit.store.durations import Duration, micros, seconds
@@ -31,7 +31,6 @@ from statekit.store.store import AsyncStore, Store
 __all__ = ["AsyncRateLimiter", "Pairs", "RateLimiter", "hitting_all"]
 
 S = TypeVar("S", Store, AsyncStore)
-Workers: TypeAlias = int | Callable[[], int]
 _alone: WeakKeyDictionary[Any, MemoryTransport] = WeakKeyDictionary()
 """Where each store's limiters count during an outage, if they count locally."""
 
@@ -49,13 +48,13 @@ class _RateLimiter(Generic[S]):
         algorithm: str = "sliding-log",
         on_outage: str = "allow",
         shadow: bool = False,
-        workers: Workers = 1,
+        workers: Workers | None = None,
         local_refusals: bool = True,
         lease: bool = False,
     ) -> None:
         self._store: S = store
-        self._workers = _counted(workers)
-        self._rule = Rule.of(name, limits, algorithm, on_outage, shadow=shadow)
+        self._rule = Rule.of(name, limits, algorithm, on_outage, shadow=shadow, workers=workers)
+        self._signs = self._rule.asks_who_lives
         self._outage = Outage(self._local, self._shares, self._report)
         self._refusals = refusals_of(store) if local_refusals else ASK_ALWAYS
         self._terms: Terms[S] = Terms(store, self._rule, self._outage, self._refusals)
@@ -71,10 +70,15 @@ class _RateLimiter(Generic[S]):
         """The limits, in the order given."""
         return self._rule.limits
 
+    @property
+    def workers(self) -> int | None:
+        """How many processes share the limits in an outage, where ``on_outage="local"``; None: not known yet."""
+        return self._sharing(self._rule)
+
     def hitting(self, key: str, cost: int = 1) -> Op[Decision]:
         """The operation behind `hit`, to share a round trip: ``kit.run(together(op, …))``."""
         if self._leases is not None:
-            return self._leases.hitting(key, cost)
+            return self._signing(self._leases.hitting(key, cost))
         return self._deciding(Hit.of(self._rule, key, cost))
 
     def peeking(self, key: str, cost: int = 1) -> Op[Decision]:
@@ -83,7 +87,12 @@ class _RateLimiter(Generic[S]):
 
     def _deciding(self, hit: Hit) -> Op[Decision]:
         store = self._store
-        return deciding(store.keys, (hit,), store.now(), self._outage, self._refusals)
+        op = deciding(store.keys, (hit,), store.now(), self._outage, self._refusals)
+        return self._signing(op) if self._signs else op
+
+    def _signing(self, op: Op[Decision]) -> Op[Decision]:
+        """Have this process counted among those that live, where its answers in an outage depend on how many do."""
+        return self._store.roster.attending(op) if self._signs else op
 
     def resetting(self, key: str) -> Op[bool]:
         """The operation behind `reset`."""
@@ -108,8 +117,13 @@ class _RateLimiter(Generic[S]):
             on_fork(transport)
         return transport.exchange((call,), 0.0)[0]
 
-    def _shares(self) -> int:
-        return self._workers() if callable(self._workers) else self._workers
+    def _sharing(self, rule: Rule) -> int | None:
+        workers = self._store.roster.live if rule.workers is None else rule.workers
+        return max(1, workers()) if callable(workers) else workers
+
+    def _shares(self, rule: Rule) -> int:
+        """Divide by the most there can be while it is not known: one unit is a share that is never too large."""
+        return self._sharing(rule) or LARGEST
 
     def _report(self, subject: str, error: Exception) -> None:
         self._store.hooks.report("ratelimit", subject, error)
@@ -117,12 +131,6 @@ class _RateLimiter(Generic[S]):
     def __repr__(self) -> str:
         limits = ", ".join(map(str, self.limits))
         return f"<{type(self).__name__} {self.name!r}: {limits}, {self._rule.algorithm}>"
-
-
-def _counted(workers: Workers) -> Workers:
-    if not callable(workers) and (isinstance(workers, bool) or not isinstance(workers, int) or workers < 1):
-        raise UsageError(f"workers={workers!r}: give how many processes share the limit, 1 or more")
-    return workers
 
 
 class RateLimiter(_RateLimiter[Store]):
@@ -260,7 +268,12 @@ def hitting_all(pairs: Pairs) -> Op[Decision]:
     first = pairs[0][0]
     store = first._store  # noqa: SLF001 - same room
     decide = spreading if store.keys.slotted and len(hits) > 1 else deciding
-    return decide(store.keys, hits, store.now(), first._outage, first._refusals)  # noqa: SLF001 - same room
+    op = decide(store.keys, hits, store.now(), first._outage, first._refusals)  # noqa: SLF001 - same room
+    for hit in hits:
+        if hit.rule.asks_who_lives:
+            op = store.roster.attending(op)
+            break
+    return op
 
 
 def _hit(pair: Any) -> Hit:

@@ -78,6 +78,8 @@ class _Reservation(Generic[S]):
         """Ask for the units, once."""
         if self._held is None:
             terms = self._terms
+            if terms.rule.asks_who_lives:
+                terms.store.roster.attend()
             wish = Wish(self._id, self.cost, self.cost, self._lasts_us)
             store = terms.store
             self._held = yield from reserving(

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeAlias
 
 from statekit.errors import UsageError
 from statekit.ratelimit.limits import Limit, LimitLike
 from statekit.store.keys import Keys, encoded
 
-__all__ = ["WIRE", "Algorithm", "Hit", "OnOutage", "Rule", "layout"]
+__all__ = ["WIRE", "Algorithm", "Hit", "OnOutage", "Rule", "Workers", "layout"]
 
 KIND = "limit"
+Workers: TypeAlias = int | Callable[[], int]
 
 
 class Algorithm(StrEnum):
@@ -64,10 +65,21 @@ class Rule:
     """The algorithm, as the script and the keys call it."""
     terms: str
     """The last words of a script's argument: how the log is laid out, then the limits."""
+    workers: Workers | None = field(default=None, compare=False)
+    """How many processes share the limits in an outage; None: as many as live."""
+    asks_who_lives: bool = False
+    """Whether its answer in an outage depends on how many do."""
 
     @classmethod
     def of(
-        cls, name: str, limits: Sequence[LimitLike], algorithm: str, on_outage: str, *, shadow: bool
+        cls,
+        name: str,
+        limits: Sequence[LimitLike],
+        algorithm: str,
+        on_outage: str,
+        *,
+        shadow: bool,
+        workers: Workers | None = None,
     ) -> Rule:
         """Check everything a limiter is made of. Raises `UsageError`, naming the value and the cure."""
         if not isinstance(shadow, bool):
@@ -81,19 +93,21 @@ class Rule:
                 f"rate_limiter({name!r}): two of {', '.join(map(str, read))} have the same window; keep the smaller"
             )
         chosen = _chosen(Algorithm, algorithm, "algorithm")
-        tag = encoded(name, "name")
+        tag, policy = encoded(name, "name"), _chosen(OnOutage, on_outage, "on_outage")
         policies = [name] if len(read) == 1 else [f"{name}-{limit.window:g}s" for limit in read]
         return cls(
             name,
             read,
             chosen,
-            _chosen(OnOutage, on_outage, "on_outage"),
+            policy,
             shadow,
             tag,
             tuple(policies),
             tuple(map(_field, policies, read)),
             WIRE[chosen],
             _terms(read, shadow=shadow),
+            _counted(workers),
+            policy is OnOutage.LOCAL and workers is None,
         )
 
     def key(self, keys: Keys, key: str, wire: str = "") -> str:
@@ -110,6 +124,14 @@ class Rule:
         if shares > 1:
             terms = _terms([_share(limit, shares) for limit in self.limits], shadow=self.shadow)
         return f"{self.wire} {need} {take} {terms}"
+
+
+def _counted(workers: Workers | None) -> Workers | None:
+    if workers is None or callable(workers):
+        return workers
+    if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
+        raise UsageError(f"workers={workers!r}: give how many processes share the limit, 1 or more")
+    return workers
 
 
 def _field(policy: str, limit: Limit) -> tuple[str, str]:

@@ -25,6 +25,7 @@ from statekit.store.outage import Breaker, Budget, checked_budget
 from statekit.store.pulse import AsyncPulse, Pulse
 from statekit.store.push import AsyncPush, Push
 from statekit.store.replicas import checked_replicas, gathered, question, replicated
+from statekit.store.roster import AsyncRoster, Roster
 
 __all__ = ["AsyncStore", "AsyncTransport", "Store", "Transport"]
 
@@ -200,6 +201,7 @@ class Store(_Governed):
         self.transport = transport
         self.keys.slotted = getattr(transport, "slotted", False)
         self.pulse = Pulse()
+        self.roster = Roster(self)
         self.push = Push(transport.subscriber)
         on_fork(self)
 
@@ -233,6 +235,7 @@ class AsyncStore(_Governed):
         self.transport = transport
         self.keys.slotted = getattr(transport, "slotted", False)
         self.pulse = AsyncPulse()
+        self.roster = AsyncRoster(self)
         self.push = AsyncPush(transport.subscriber)
 
     def run(self, op: Op[T], budget: float | None = None) -> Coroutine[Any, Any, T]:
