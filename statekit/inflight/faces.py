@@ -39,7 +39,7 @@ class Hold(BaseHold["InFlight"]):
         again, or free when its lease ends.
         """
         flight = self._flight
-        return flight._store.run(flight.releasing(self))  # noqa: SLF001 - its own face
+        return flight._store.run(flight.releasing(self), flight._store.budget.decision)  # noqa: SLF001 - its own face
 
     def __enter__(self) -> Self:
         if self._enter():
@@ -127,7 +127,7 @@ class AsyncHold(BaseHold["AsyncInFlight"]):
     async def release(self) -> bool:
         """Same as `Hold.release`, for asyncio."""
         flight = self._flight
-        return await flight._store.run(flight.releasing(self))  # noqa: SLF001 - its own face
+        return await flight._store.run(flight.releasing(self), flight._store.budget.decision)  # noqa: SLF001 - its own face
 
     async def __aenter__(self) -> Self:
         if self._enter():

@@ -35,7 +35,7 @@ LONGEST = {
     "open": BUDGET.operation,
     "save": 2 * BUDGET.operation,
     "set": 2 * BUDGET.operation,
-    "release": BUDGET.operation,
+    "release": BUDGET.decision,
     "checkout": BUDGET.operation,
     "enabled": 0,
     "value": 0,
