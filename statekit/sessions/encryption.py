@@ -128,13 +128,14 @@ class Vault:
             raise CorruptValue(
                 f"it is encrypted with the key {parts[1].decode()}, which is not among those given"
             )
-        sealed = b64decode(parts[2])
-        if b64encode(sealed) != parts[2]:  # one spelling a value
-            raise CorruptValue(DAMAGED)
         try:
-            return cipher.decrypt(sealed[:NONCE], sealed[NONCE:], self._place(key))
+            sealed = b64decode(parts[2])
+            plain = cipher.decrypt(sealed[:NONCE], sealed[NONCE:], self._place(key))
         except Exception as error:
             raise CorruptValue(DAMAGED) from error
+        if b64encode(sealed) != parts[2]:  # one spelling a value
+            raise CorruptValue(DAMAGED)
+        return plain
 
     def _cipher(self, key: str) -> AESGCM | None:
         if key not in self._ciphers:
