@@ -248,11 +248,11 @@ class StateKit(Kit[Store]):
         """Hold callers to limits, such as ``"5/minute"``, counted in the store for all processes together.
 
         `algorithm`: "sliding-log" (exact), "sliding-counter", "gcra" or "fixed-window". `on_outage`: what to
-        answer with the store down, "allow", "deny", or "local": this process's share, the limits divided by the
-        number of live workers, or by `workers`, a number or a function. `shadow`: decide and count, never refuse. `local_refusals`: whether a caller who was refused
-        is refused again without asking the store, until a permit can exist. `lease`: whether this process takes
-        slices of the limit in advance and spends them without asking; the limit holds as strictly. Raises
-        `UsageError` for anything malformed.
+        answer with the store down, "allow", "deny", or "local": this process's share, the limits divided by
+        `workers`, by default as many as live. `shadow`: decide and count, never refuse. `local_refusals`: whether
+        a caller who was refused is refused again without asking the store, until a permit can exist. `lease`:
+        whether this process takes slices of the limit in advance and spends them without asking; the limit holds
+        as strictly. Raises `UsageError` for anything malformed.
         """
         from statekit.ratelimit.faces import RateLimiter
 
