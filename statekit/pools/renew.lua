@@ -18,6 +18,7 @@
 -- ARGV[9]   lease: microseconds the share stays booked without another report
 -- ARGV[10]  slice: microseconds a process may keep its only connection while others have none
 -- ARGV[11]  now: microseconds, or empty for the server's clock
+-- ARGV[12]  sharded: 1 over a cluster that knows sharded publishing; else not given
 --
 -- Returns   {"renewed", share, surplus, epoch, budget, taken, processes, settling} or {"overtaken"};
 --           surplus: how many of the share to give back; taken: the sum of the other processes' shares
@@ -25,6 +26,7 @@ local key = KEYS[1]
 local worker, seq, epoch = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local keep, in_use, waiting, want = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
 local budget, lease, slice, now = tonumber(ARGV[8]), tonumber(ARGV[9]), tonumber(ARGV[10]), tonumber(ARGV[11])
+local sharded = ARGV[12]
 if not now then
   local time = redis.call('TIME')
   now = tonumber(time[1]) * 1000000 + tonumber(time[2])
@@ -149,5 +151,10 @@ redis.call('HSET', key, '', int(born) .. ' ' .. int(settled), worker, table.conc
   int(in_use), int(waiting), int(want), int(me.expires), int(me.budget), int(seq), int(me.grew), int(me.hungry)}, ' '))
 redis.call('PEXPIRE', key, math.ceil(ttl / 500))
 -- Only a shortcut, and only once: without it (or where publishing is forbidden) they learn of it by their next report.
-if me.hungry == now and #called > 0 then redis.pcall('PUBLISH', key, table.concat(called, ' ')) end
+-- On a cluster the call stays in the shard of this key; where that is not known, it goes to every node.
+if me.hungry == now and #called > 0 then
+  local names = table.concat(called, ' ')
+  local told = sharded and redis.pcall('SPUBLISH', key, names)
+  if type(told) ~= 'number' then redis.pcall('PUBLISH', key, names) end
+end
 return {'renewed', me.share, surplus, born, budget, others, #members, settling and 1 or 0}

@@ -6,11 +6,12 @@
 -- ARGV[2]  version  the reader's version; the data set begins one above it
 -- ARGV[3]  channel  where readers listen
 -- ARGV[4]  pairs    name, document, name, document, ... as JSON array
+-- ARGV[5]  sharded  1 over a cluster that knows sharded publishing; else not given
 --
 -- Returns 1, or 0 if there is a data set already (somebody else was first): nothing is changed then.
 
 local meta, docs = KEYS[1], KEYS[2]
-local epoch, version, channel, pairs_json = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]
+local epoch, version, channel, pairs_json, sharded = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4], ARGV[5]
 
 if redis.call('EXISTS', meta) == 1 then
   return 0
@@ -24,5 +25,7 @@ end
 redis.call('HSET', meta, 'epoch', epoch, 'version', string.format('%.0f', version + 1))
 redis.call('PERSIST', meta)
 redis.call('PERSIST', docs)
-redis.call('PUBLISH', channel, '{"look":true}')
+-- On a cluster it stays in the shard of these keys, see write.lua.
+local told = sharded and redis.pcall('SPUBLISH', channel, '{"look":true}')
+if type(told) ~= 'number' then redis.call('PUBLISH', channel, '{"look":true}') end
 return 1

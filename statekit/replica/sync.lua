@@ -13,6 +13,7 @@
 -- ARGV[5]  fresh    the epoch to begin if the data set turns out to be older than the reader's
 -- ARGV[6]  channel  where readers listen
 -- ARGV[7]  now      microseconds since 1970; empty: the server's clock
+-- ARGV[8]  sharded  1 over a cluster that knows sharded publishing; else not given
 --
 -- Returns {'same',  epoch, version}                   the reader has it all
 --         {'delta', epoch, version, {entry, ...}}     entries of the log, newest first
@@ -21,7 +22,7 @@
 
 local meta, docs, log, workers, acks = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local worker, epoch, claimed = ARGV[1], ARGV[2], ARGV[3]
-local lifetime, fresh, channel, now = tonumber(ARGV[4]), ARGV[5], ARGV[6], ARGV[7]
+local lifetime, fresh, channel, now, sharded = tonumber(ARGV[4]), ARGV[5], ARGV[6], ARGV[7], ARGV[8]
 
 local version = tonumber(claimed)
 local now_ms
@@ -62,7 +63,9 @@ if known[1] == epoch and version > latest then
   known[1], known[2] = fresh, string.format('%.0f', latest)
   redis.call('HSET', meta, 'epoch', fresh, 'version', known[2])
   redis.call('PERSIST', meta)
-  redis.call('PUBLISH', channel, '{"look":true}')
+  -- On a cluster it stays in the shard of these keys, see write.lua.
+  local told = sharded and redis.pcall('SPUBLISH', channel, '{"look":true}')
+  if type(told) ~= 'number' then redis.call('PUBLISH', channel, '{"look":true}') end
 end
 
 if known[1] == epoch then

@@ -13,6 +13,7 @@
 -- ARGV[7]  lifetime milliseconds without a sign of life after which a reader counts as gone
 -- ARGV[8]  channel  where readers listen
 -- ARGV[9]  now      microseconds since 1970; empty: the server's clock
+-- ARGV[10] sharded  1 over a cluster that knows sharded publishing; else not given
 --
 -- Returns {'written', epoch, version, at in microseconds, live readers}
 --         {'conflict', version of the document}
@@ -25,6 +26,13 @@
 local meta, docs, log, workers = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local name, text, expected, who, fresh = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local keep, lifetime, channel, now = tonumber(ARGV[6]), tonumber(ARGV[7]), ARGV[8], ARGV[9]
+local sharded = ARGV[10]
+
+-- On a cluster a message stays in the shard of these keys, where readers listen; else it goes to every node.
+local function publish(message)
+  local told = sharded and redis.pcall('SPUBLISH', channel, message)
+  if type(told) ~= 'number' then redis.call('PUBLISH', channel, message) end
+end
 
 local at
 if now == '' then
@@ -71,7 +79,7 @@ redis.call('LTRIM', log, 0, keep - 1)
 redis.call('PERSIST', meta)
 redis.call('PERSIST', docs)
 redis.call('PERSIST', log)
-redis.call('PUBLISH', channel, head .. tail)
+publish(head .. tail)
 
 local since = string.format('%.0f', math.floor(at / 1000) - lifetime)
 return {'written', epoch, version, stamp, redis.call('ZCOUNT', workers, since, '+inf')}

@@ -345,7 +345,7 @@ class RedisTransport:
         return replies
 
     def _replies(self, connection: Any, count: int, deadline: float) -> list[Reply]:
-        if self._direct and isinstance(connection, _Punctual):  # a cluster client has made some before
+        if self._direct:
             connection._sock.settimeout(_left(deadline))  # noqa: SLF001 - as in `_Punctual.converse`
             return connection.hear(count, deadline)  # type: ignore[no-any-return]
         if not connection.can_read(max(0.0, deadline - monotonic())):

@@ -14,9 +14,11 @@ import re
 
 from statekit.errors import UsageError
 
-__all__ = ["FORMAT", "Keys", "encoded"]
+__all__ = ["FORMAT", "Keys", "encoded", "is_sharded"]
 
 FORMAT = "sk1"
+SHARDED = frozenset({"replica", "pool"})
+"""Kinds whose channel lies in the slot of the keys its publishers write; what others publish comes from many slots."""
 LONGEST_PLAIN = 160
 """Characters of an encoded part that are kept as they are; a longer one is replaced by its digest."""
 
@@ -40,6 +42,15 @@ def encoded(part: str, name: str = "key") -> str:
     if len(part) > LONGEST_PLAIN:
         return "~" + hashlib.blake2b(part.encode(), digest_size=32).hexdigest()
     return part or "%"
+
+
+def is_sharded(channel: str) -> bool:
+    """Whether what is published to a channel may stay in one shard of a cluster.
+
+    >>> is_sharded("sk1:atlas:replica:{flags}:news"), is_sharded("sk1:atlas:limit:{freed}")
+    (True, False)
+    """
+    return not SHARDED.isdisjoint(channel.split(":", 3)[2:3])
 
 
 class Keys:

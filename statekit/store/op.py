@@ -61,8 +61,11 @@ class Script:
     source: str
     read_only: bool = False
     sha: str = field(init=False)
+    sharded: bool = field(init=False)
+    """Whether it publishes to the shard of its keys, told by one argument more that there are shards."""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "sharded", "'SPUBLISH'" in self.source)
         object.__setattr__(self, "sha", sha1(self.source.encode(), usedforsecurity=False).hexdigest())
 
     @classmethod

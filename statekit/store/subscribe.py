@@ -26,12 +26,27 @@ def _signal(reply: Any) -> Signal | None:
     """Read one reply of a subscribed connection; None for what concerns nobody."""
     if not isinstance(reply, list):  # RESP3 answers a PING plainly
         return ("pong", "", b"")
-    kind, channel, *rest = (part.encode() if isinstance(part, str) else part for part in reply)
-    if kind == b"pong":
-        return ("pong", "", b"")
-    if kind in (b"message", b"subscribe"):
-        return (kind.decode(), channel.decode(), rest[0] if kind == b"message" else b"")
-    return None
+    word, channel, *rest = (part.encode() if isinstance(part, str) else part for part in reply)
+    kind = _KINDS.get(word)
+    if kind is None or channel is None:
+        return None
+    return (kind, channel.decode(), rest[0] if kind == "message" else b"")
+
+
+_KINDS = {
+    b"pong": "pong",
+    b"message": "message",
+    b"smessage": "message",
+    b"subscribe": "subscribe",
+    b"ssubscribe": "subscribe",
+    b"sunsubscribe": "unsubscribe",
+}
+
+
+def _commands(channels: tuple[str, ...], *, sharded: bool) -> list[tuple[str, ...]]:
+    if sharded:  # channels of one node may lie in several slots, which one command may not name together
+        return [("SSUBSCRIBE", channel) for channel in channels]
+    return [("SUBSCRIBE", *channels)] if channels else []
 
 
 class RedisSubscriber:
@@ -46,9 +61,10 @@ class RedisSubscriber:
         with self._translated():
             self._connection.connect()
 
-    def subscribe(self, *channels: str) -> None:
-        if channels:
-            self._send("SUBSCRIBE", *channels)
+    def subscribe(self, *channels: str, sharded: bool = False) -> None:
+        """Subscribe to channels; `sharded`: to what is published in this node's shard alone, slot by slot."""
+        for command in _commands(channels, sharded=sharded):
+            self._send(*command)
 
     def ping(self) -> None:
         self._send("PING")
@@ -62,6 +78,10 @@ class RedisSubscriber:
             if not self._connection.can_read(timeout):
                 return None
             return _signal(self._connection.read_response(disable_decoding=True)) or ("pong", "", b"")
+
+    def fileno(self) -> int:
+        """What to wait on, for whoever waits for several."""
+        return int(self._connection._sock.fileno())  # noqa: SLF001 - redis-py has no public name for it
 
     def close(self) -> None:
         with contextlib.suppress(StoreError), self._translated():
@@ -81,9 +101,9 @@ class AsyncRedisSubscriber:
             await self._connection.connect()
         self._connection.socket_timeout = None  # silence is what a subscription mostly hears
 
-    async def subscribe(self, *channels: str) -> None:
-        if channels:
-            await self._send("SUBSCRIBE", *channels)
+    async def subscribe(self, *channels: str, sharded: bool = False) -> None:
+        for command in _commands(channels, sharded=sharded):
+            await self._send(*command)
 
     async def ping(self) -> None:
         await self._send("PING")
@@ -93,12 +113,17 @@ class AsyncRedisSubscriber:
             await self._connection.send_command(*command, check_health=False)
 
     async def get(self, timeout: float) -> Signal | None:  # noqa: ASYNC109 - silence is no error here
+        done, _ = await asyncio.wait({self.reading()}, timeout=timeout)
+        return self.taken() if done else None
+
+    def reading(self) -> asyncio.Task[Any]:
+        """The read that is under way, for whoever waits for several; `taken` takes what it brought."""
         if self._reading is None:
             self._reading = asyncio.ensure_future(self._connection.read_response(disable_decoding=True))
-        done, _ = await asyncio.wait({self._reading}, timeout=timeout)
-        if not done:
-            return None
-        reading, self._reading = self._reading, None
+        return self._reading
+
+    def taken(self) -> Signal:
+        reading, self._reading = self.reading(), None
         with self._translated():
             return _signal(reading.result()) or ("pong", "", b"")
 

@@ -17,11 +17,12 @@ from statekit.store.coalescing import CONNECTIONS, SLICE, WINDOW
 from statekit.store.op import Call, Op, Reply, Script, command, together
 from statekit.store.outage import Breaker
 from statekit.testing import OutageSimulator
+from tests.chaos.fleets import Cluster
 from tests.conftest import PATIENT
 from tests.servers import SERVERS, Server, binary
-from tests.unit.test_connect import cluster, free_ports
+from tests.unit.test_connect import cluster
 
-__all__ = ["cluster", "free_ports"]
+__all__ = ["cluster"]
 
 CALLERS = 5000
 APPEND = Script("test.append", "return redis.call('APPEND', KEYS[1], ARGV[1])")
@@ -198,9 +199,9 @@ async def test_large_rounds_do_not_starve_small_ones(server: Server) -> None:
     probe.close()
 
 
-async def test_over_a_cluster_each_node_has_a_line_of_its_own(cluster: list[Server], namespace: str) -> None:
-    url = f"redis+cluster://127.0.0.1:{cluster[0].port}"
-    watchers = [redis.Redis(port=node.port, decode_responses=True) for node in cluster]
+async def test_over_a_cluster_each_node_has_a_line_of_its_own(cluster: Cluster, namespace: str) -> None:
+    url = f"redis+cluster://127.0.0.1:{cluster.nodes[0].port}"
+    watchers = [redis.Redis(port=node.port, decode_responses=True) for node in cluster.nodes]
     kit = AsyncStateKit.connect(url, namespace, budget=PATIENT)
     key_of = kit.store.keys.of
 

@@ -1,11 +1,17 @@
-"""Flags on a cluster, where readers listen on different nodes, and across a failover under sentinels."""
+"""Messages on a cluster, where readers listen on different nodes; and flags across a failover under sentinels."""
+
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
+import redis
 
 from statekit import AsyncStateKit, StateKit
 from statekit.errors import StoreError
 from statekit.flags import Flag
+from statekit.replica import core
 from statekit.testing import Blocking
+from tests.chaos.fleets import Cluster, tell
 from tests.conftest import PATIENT
 from tests.servers import wait_until
 from tests.unit.test_connect import cluster, cluster_kit, sentinel
@@ -14,12 +20,111 @@ __all__ = ["cluster", "cluster_kit", "sentinel"]
 
 
 def test_readers_on_different_nodes_confirm(cluster_kit, cluster, namespace):
-    url = f"redis+cluster://127.0.0.1:{cluster[1].port}"
+    url = f"redis+cluster://127.0.0.1:{cluster.nodes[1].port}"
     with cluster_kit, StateKit.connect(url, namespace, budget=PATIENT, snapshot_dir=None) as other:
         for n in range(5):
             came = other.flags.set("pay", Flag(rollout=n), wait=30)
             assert (came.workers, came.acknowledged) == (2, 2)
             assert cluster_kit.flags.get("pay") == Flag(rollout=n)
+
+
+@pytest.fixture
+def only_push(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Readers that ask by themselves so seldom that what they know in a test, they were told."""
+    monkeypatch.setattr(core, "RECONCILE", 600.0)
+
+
+@pytest.fixture(params=["blocking", "asyncio"])
+def reader(request: pytest.FixtureRequest, cluster: Cluster, namespace: str) -> Iterator[Any]:
+    options = {"budget": PATIENT, "snapshot_dir": None}
+    kit: Any = (
+        StateKit.connect(cluster.url, namespace, **options)
+        if request.param == "blocking"
+        else Blocking(AsyncStateKit.connect(cluster.url, namespace, **options))
+    )
+    with kit:
+        yield kit
+
+
+@pytest.fixture
+def writer(cluster: Cluster, namespace: str) -> Iterator[StateKit]:
+    kit = StateKit.connect(cluster.url, namespace, budget=PATIENT, snapshot_dir=None)
+    yield kit
+    kit.close()
+
+
+def news(namespace: str) -> str:
+    return f"sk1:{namespace}:replica:{{flags}}:news"
+
+
+def listens(cluster: Cluster, namespace: str) -> None:
+    """Wait until the owner of the flags has a subscriber of its shard's own."""
+    channel = news(namespace)
+    wait_until(lambda: channel in tell(cluster.master_of(channel), "PUBSUB", "SHARDCHANNELS", "*"), 30)
+
+
+def test_news_stay_in_their_shard(cluster, namespace, only_push, reader, writer):
+    listens(cluster, namespace)
+    owner = cluster.master_of(news(namespace))
+    other = next(node for node in cluster.nodes if node is not owner)
+    with redis.Redis(port=other.port).pubsub() as eavesdropper:
+        eavesdropper.subscribe(news(namespace))
+        assert eavesdropper.get_message(timeout=10)["type"] == "subscribe"
+        assert writer.flags.set("pay", Flag(rollout=7), wait=30).acknowledged >= 1
+        wait_until(lambda: reader.flags.get("pay") == Flag(rollout=7), 30)
+        assert eavesdropper.get_message(timeout=0.2) is None
+
+
+def test_a_reader_goes_where_its_news_go(cluster, namespace, only_push, reader, writer):
+    """The slot moves there and back again: what is written before, between and after arrives."""
+    channel = news(namespace)
+    for turn in range(4):
+        listens(cluster, namespace)
+        writer.flags.set("pay", Flag(rollout=turn))
+        wait_until(lambda turn=turn: reader.flags.get("pay") == Flag(rollout=turn), 30)
+        at = cluster.masters.index(cluster.master_of(channel))
+        cluster.move_slot(channel, cluster.masters[(at + 1) % 3])
+        writer.flags.set("pay", Flag(rollout=50 + turn))
+        wait_until(lambda turn=turn: reader.flags.get("pay") == Flag(rollout=50 + turn), 30)
+
+
+def test_a_connection_to_a_shard_that_ends_is_made_anew(cluster, namespace, only_push, reader, writer):
+    for turn in range(3):
+        listens(cluster, namespace)
+        assert tell(cluster.master_of(news(namespace)), "CLIENT", "KILL", "TYPE", "pubsub") >= 1
+        writer.flags.set("pay", Flag(rollout=turn))  # perhaps nobody hears of it
+        wait_until(lambda turn=turn: reader.flags.get("pay") == Flag(rollout=turn), 30)
+
+
+def test_an_older_release_is_heard(cluster, namespace, only_push, reader, writer):
+    """It publishes to all nodes, whose readers of this release listen there too."""
+    listens(cluster, namespace)
+    writer.store.transport._told = lambda calls: calls  # its scripts know of no shards
+    writer.flags.set("pay", Flag(rollout=9))
+    wait_until(lambda: reader.flags.get("pay") == Flag(rollout=9), 30)
+
+
+def test_an_older_release_hears_by_its_next_question(cluster, namespace, monkeypatch, writer):
+    """It listens on one node in the classic way alone; it asks every three seconds, here sooner."""
+    monkeypatch.setattr(core, "RECONCILE", 0.3)
+    older = StateKit.connect(cluster.url, namespace, budget=PATIENT, snapshot_dir=None)
+    transport = older.store.transport
+    older.store.push._subscriber = lambda: transport.node(transport.some_node()).subscriber()
+    with older:
+        writer.flags.set("pay", Flag(rollout=3))
+        wait_until(lambda: older.flags.get("pay") == Flag(rollout=3), 30)
+
+
+def test_a_cluster_without_sharded_publishing_tells_everybody(namespace, only_push):
+    with Cluster("redis62", replicas=0) as cluster:
+        kits = [
+            StateKit.connect(cluster.url, namespace, budget=PATIENT, snapshot_dir=None),
+            Blocking(AsyncStateKit.connect(cluster.url, namespace, budget=PATIENT, snapshot_dir=None)),
+        ]
+        with kits[0], kits[1]:
+            for turn, writer in enumerate(kits * 2):
+                assert writer.flags.set("pay", Flag(rollout=turn), wait=30).acknowledged == 2
+                assert all(kit.flags.get("pay") == Flag(rollout=turn) for kit in kits)
 
 
 @pytest.mark.slow

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,8 +18,9 @@ from statekit.errors import StoreUnavailable, UsageError
 from statekit.store.connect import Address, masked
 from statekit.store.op import Call, Script, command, together
 from statekit.testing import Blocking, recorded
+from tests.chaos.fleets import Cluster
 from tests.conftest import PATIENT
-from tests.servers import Server, binary, wait_until
+from tests.servers import Server, binary, free_ports, wait_until
 from tests.tour import tour
 
 COUNT = Script("test.count", "return redis.call('INCRBY', KEYS[1], ARGV[1])")
@@ -142,29 +141,6 @@ def test_a_client_of_the_other_colour_is_refused() -> None:
 # -- a real cluster, a real sentinel ---------------------------------------------------------------------
 
 
-def free_ports(count: int) -> list[int]:
-    """Ports nobody uses, whose cluster bus (10000 above) is free too and below what clients are given."""
-    found: list[int] = []
-    while len(found) < count:
-        port = 11_000 + time.time_ns() // 1000 % 11_000
-        if port not in found and _free(port) and _free(port + 10_000):
-            found.append(port)
-    return found
-
-
-def _free(port: int) -> bool:
-    with socket.socket() as one:
-        return _binds(one, port)
-
-
-def _binds(one: socket.socket, port: int) -> bool:
-    try:
-        one.bind(("127.0.0.1", port))
-    except OSError:
-        return False
-    return True
-
-
 @pytest.fixture
 def tls_server(tmp_path: Path) -> Iterator[tuple[Server, Path]]:
     """A Redis that speaks only TLS, with a certificate of its own making."""
@@ -205,36 +181,14 @@ def test_tls(tls_server: tuple[Server, Path], scheme: str, namespace: str) -> No
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[list[Server]]:
-    options = ("--cluster-enabled", "yes", "--cluster-node-timeout", "5000")
-    nodes = [Server(binary("valkey"), options, port).start() for port in free_ports(3)]
-    clients = [redis.Redis(port=node.port) for node in nodes]
-    edges = [0, 5461, 10923, 16384]
-    for index, client in enumerate(clients):
-        client.execute_command("CLUSTER", "ADDSLOTSRANGE", edges[index], edges[index + 1] - 1)
-        client.execute_command("CLUSTER", "SET-CONFIG-EPOCH", index + 1)
-    for node in nodes[1:]:
-        clients[0].execute_command("CLUSTER", "MEET", "127.0.0.1", node.port)
-    for client in clients:
-        wait_until(lambda client=client: b"cluster_state:ok" in _cluster_info(client), 30)
-        wait_until(lambda client=client: b"cluster_known_nodes:3" in _cluster_info(client), 30)
-    yield nodes
-    for node in nodes:
-        node.stop()
-
-
-def _cluster_info(client: Any) -> bytes:
-    text = client.connection_pool.get_connection()
-    text.send_command("CLUSTER", "INFO")
-    reply = text.read_response(disable_decoding=True)
-    client.connection_pool.release(text)
-    return bytes(reply)
+def cluster() -> Iterator[Cluster]:
+    with Cluster(replicas=0) as running:
+        yield running
 
 
 @pytest.fixture(params=["blocking", "asyncio", "blocking client", "asyncio client"])
-def cluster_kit(request: pytest.FixtureRequest, cluster: list[Server], namespace: str) -> Iterator[Any]:
-    port = cluster[0].port
-    url = "redis+cluster://" + ",".join(f"127.0.0.1:{node.port}" for node in cluster[:2])
+def cluster_kit(request: pytest.FixtureRequest, cluster: Cluster, namespace: str) -> Iterator[Any]:
+    port, url = cluster.nodes[0].port, cluster.url
     make = {
         "blocking": lambda: StateKit.connect(url, namespace, budget=PATIENT),
         "asyncio": lambda: Blocking(AsyncStateKit.connect(url, namespace, budget=PATIENT)),
@@ -277,31 +231,21 @@ def test_every_primitive_works_on_a_cluster(cluster_kit: Any) -> None:
         tour(cluster_kit)
 
 
-def test_a_slot_that_moves_is_followed(cluster_kit: Any, cluster: list[Server]) -> None:
-    clients = [redis.Redis(port=node.port, decode_responses=True) for node in cluster]
-    ids = [client.execute_command("CLUSTER", "MYID") for client in clients]
+def test_a_slot_that_moves_is_followed(cluster_kit: Any, cluster: Cluster) -> None:
     key = cluster_kit.store.keys.of("moving", cluster_kit.namespace)  # a slot of its own
-    slot = clients[0].execute_command("CLUSTER", "KEYSLOT", key)
-    assert cluster_kit.store.run(COUNT((key,), (1,))) == 1
-    source = next(i for i, client in enumerate(clients) if _holds(client, key))
-    target = (source + 1) % 3
-    clients[target].execute_command("CLUSTER", "SETSLOT", slot, "IMPORTING", ids[source])
-    clients[source].execute_command("CLUSTER", "SETSLOT", slot, "MIGRATING", ids[target])
-    clients[source].execute_command("MIGRATE", "127.0.0.1", cluster[target].port, key, 0, 5000)
-    assert cluster_kit.store.run(COUNT((key,), (1,))) == 2  # ASK
-    for index in (target, source, 3 - source - target):
-        clients[index].execute_command("CLUSTER", "SETSLOT", slot, "NODE", ids[target])
-    assert cluster_kit.store.run(COUNT((key,), (1,))) == 3  # MOVED
+    counts = []
+
+    def count() -> None:
+        counts.append(cluster_kit.store.run(COUNT((key,), (1,))))
+
+    count()
+    target = next(node for node in cluster.masters if node is not cluster.master_of(key))
+    cluster.move_slot(key, target, pause=count)  # while it is where it was, then ASK
+    count()  # MOVED
     with recorded(cluster_kit) as trips:
-        assert cluster_kit.store.run(COUNT((key,), (1,))) == 4
+        count()
+    assert counts == [1, 2, 3, 4, 5]
     assert len(trips) == 1
-
-
-def _holds(client: Any, key: str) -> bool:
-    try:
-        return bool(client.exists(key))
-    except redis.RedisError:
-        return False
 
 
 @pytest.fixture
