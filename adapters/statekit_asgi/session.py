@@ -110,7 +110,7 @@ class AsgiSession(RequestSession):
             except StoreError as error:
                 self.raised = type(error)(*error.args)
                 raise self.raised from error
-        session = self._sessions.lazy(self.cookie)
+        session = self._sessions.lazy(self.cookie, self.on_outage)
         if session.loaded:
             return session
         raise UsageError(

@@ -84,11 +84,12 @@ class Operations(Endings):
 
     def _missed(self, session: Session, handle: str, reply: bytes) -> None:
         session.arrived(None)
-        self.seen.drop(handle)
-        if reply == b"absent":
-            self._tell(SessionEventKind.UNKNOWN_ID, handle)
-        elif reply == b"expired":
-            self._tell(SessionEventKind.EXPIRED, handle)
+        if reply == b"ended":
+            self.seen.forget(handle)
+            return
+        self.seen.drop(handle)  # a name nobody ever issued is not worth remembering
+        expired = reply == b"expired"
+        self._tell(SessionEventKind.EXPIRED if expired else SessionEventKind.UNKNOWN_ID, handle)
 
     def _without_store(self, session: Session, handle: str, policy: str, error: StoreError) -> Session:
         seen = self.seen.recall(handle) if policy == Outage.LAST_SEEN else None

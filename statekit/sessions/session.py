@@ -166,9 +166,10 @@ class Session(MutableMapping[str, Any]):
         """Give the session a new id at the next save, because its privileges changed (a role, a password).
 
         Principal, data and absolute deadline stay. The old id shows the session as it was, read-only, for
-        the store's grace. Does nothing to a new session, whose id is fresh.
+        the store's grace. Does nothing to a new session, whose id is fresh. Raises `StoreUnavailable` on a degraded
+        session.
         """
-        if not self.is_new:
+        if self.degraded or not self.is_new:
             self._renewed(Change.RENEW if self.change is UNCHANGED else self.change)
 
     def sign_out(self) -> None:
