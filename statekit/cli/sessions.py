@@ -1,4 +1,4 @@
-"""``statekit sessions``: list and revoke the sessions of a principal."""
+"""``statekit sessions``: list and revoke the sessions of a principal; make a key to encrypt them with."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from statekit import Encryption
 from statekit.cli._common import AsJson, Namespace, Url, opened, print_columns, print_json
 
 __all__ = ["app"]
@@ -18,6 +19,12 @@ Principal = Annotated[str, typer.Argument(help='Who is signed in, as the app nam
 @app.callback()
 def sessions() -> None:
     """List and revoke the sessions of a principal."""
+
+
+@app.command("new-key")
+def new_key() -> None:
+    """Print a new random key for kit.sessions(encryption=Encryption([...])). Keep it where passwords are kept."""
+    typer.echo(Encryption.new_key())
 
 
 @app.command("list")

@@ -13,8 +13,10 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
 from statekit import Encryption, StateKit
+from statekit.cli.sessions import app
 from statekit.errors import CorruptValue, SessionTooLarge, UsageError
 from statekit.sessions.encryption import Vault
 from statekit.sessions.record import SEALED
@@ -54,6 +56,13 @@ def test_new_keys_are_keys_and_differ() -> None:
     assert len(keys) == 50
     for key in keys:
         Encryption([key])
+
+
+def test_the_command_line_makes_keys() -> None:
+    answers = [CliRunner().invoke(app, ["new-key"]) for _ in range(2)]
+    keys = {answer.stdout.strip() for answer in answers}
+    assert len(keys) == 2
+    Encryption([*keys])
 
 
 SECRET = "hunter2hunter2hunter2hunter2hun!"
