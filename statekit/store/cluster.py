@@ -15,7 +15,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from statekit.errors import StoreTimeout, StoreUnavailable
-from statekit.store.drive import translated
+from statekit.store.answers import translated
 from statekit.store.nodes import Errands, Nodes, Step
 from statekit.store.op import Reply, Round
 from statekit.store.resp import packed

@@ -27,7 +27,8 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from statekit.errors import StoreUnavailable
-from statekit.store.drive import async_subscriber, describe_pool, refused, sibling, translated
+from statekit.store.answers import refused, translated
+from statekit.store.drive import async_subscriber, describe_pool, sibling
 from statekit.store.lane import CONNECTIONS, LOOK, WINDOW, Lane
 from statekit.store.loans import ConfirmedLane, LoanLane
 from statekit.store.resp import packed

@@ -1,18 +1,15 @@
 """The two drivers of operations, the blocking transport over redis-py, and what all transports know.
 
 Rule 1: `drive` and `adrive` are the only loops that step an operation; they differ in ``await`` alone.
-Rule 2: everything redis-py can raise is translated here, once, into the errors of `statekit.errors`.
-Rule 3: a connection whose replies were not all read is dropped, never given back.
-Rule 4: commands are packed before a connection is taken, so that what cannot be sent harms nobody else.
+Rule 2: a connection whose replies were not all read is dropped, never given back.
+Rule 3: commands are packed before a connection is taken, so that what cannot be sent harms nobody else.
 """
 
 from __future__ import annotations
 
-import re
 import select
 import threading
 from time import monotonic
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import redis.asyncio
@@ -21,14 +18,8 @@ from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from statekit.errors import (
-    StoreError,
-    StoreFull,
-    StoreReadOnly,
-    StoreRejected,
-    StoreTimeout,
-    StoreUnavailable,
-)
+from statekit.errors import StoreError
+from statekit.store.answers import read, refused, translated
 from statekit.store.resp import Replies, packed
 from statekit.store.subscribe import AsyncRedisSubscriber, RedisSubscriber
 
@@ -75,90 +66,6 @@ async def adrive(transport: AsyncTransport, op: Op[T], budget: float) -> T:
     except BaseException:  # given up by its caller: the operation learns of it now, not when it is collected
         op.close()
         raise
-
-
-# -- what a server refuses -------------------------------------------------------------------------------
-
-
-_WRAPPING = re.compile(r"\AError running script \(call to f_\w+\): @user_script: ?\d+: ")
-"""What Redis 6.2 writes in front of an error inside a script; later servers begin with the error's own word."""
-_REFUSING = ("READONLY", "MISCONF", "NOREPLICAS")
-_OF_A_CLUSTER = {
-    theirs.MovedError: "MOVED",
-    theirs.AskError: "ASK",
-    theirs.TryAgainError: "TRYAGAIN",
-    theirs.MasterDownError: "MASTERDOWN",
-    theirs.ClusterDownError: "CLUSTERDOWN",
-}
-"""The first words of what nodes of a cluster answer, which redis-py cuts off; a special case before the general."""
-
-
-def rejected(error: theirs.ResponseError) -> StoreRejected:
-    """Translate what a server answered; the prefix of the text tells, on every version, also inside scripts."""
-    text = _WRAPPING.sub("", str(error))
-    if isinstance(error, theirs.NoScriptError) or "NOSCRIPT" in text[:80]:
-        return StoreRejected("NOSCRIPT: the server has forgotten the script")
-    word = next((word for kind, word in _OF_A_CLUSTER.items() if isinstance(error, kind)), None)
-    if word is not None:
-        return StoreRejected(f"{word} {text}")
-    if isinstance(error, theirs.OutOfMemoryError) or "OOM command" in text:
-        return StoreFull(
-            f"the store is out of memory and refuses writes: {text}; raise maxmemory or free some"
-        )
-    if isinstance(error, theirs.ReadOnlyError) or any(word in text for word in _REFUSING):
-        return StoreReadOnly(f"the store refuses writes: {text}; point statekit at a writable primary")
-    if text.startswith("WRONGTYPE"):
-        return StoreRejected(f"{text}: another program writes under this namespace; choose another namespace")
-    return StoreRejected(text)
-
-
-def refused(connection: Any, text: str) -> StoreError:
-    """Translate an error reply that redis-py has not read; `StoreUnavailable` if it speaks for the whole connection."""
-    error = connection._parser.parse_error(text)  # noqa: SLF001 - so that both colours read one text alike
-    if isinstance(error, theirs.ConnectionError | theirs.MasterDownError):
-        # a server still loading its data, a password changed, a replica that will not answer for its lost primary
-        return StoreUnavailable(f"the store cannot be reached: {error}")
-    if isinstance(error, theirs.ReadOnlyError) and hasattr(connection, "connection_pool"):
-        return StoreUnavailable("the store cannot be reached: the master the sentinels named is one no more")
-    return rejected(error)
-
-
-class translated:  # noqa: N801 - used like a function: ``with translated():``
-    """Turn what redis-py raises for a whole round into statekit's errors."""
-
-    __slots__ = ()
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if isinstance(error, theirs.TimeoutError | TimeoutError):
-            raise StoreTimeout(f"the store did not answer in time: {error}") from error
-        if isinstance(error, theirs.ResponseError):
-            raise rejected(error) from error
-        if isinstance(error, (theirs.RedisError, theirs.RedisClusterException, OSError)):
-            raise StoreUnavailable(f"the store cannot be reached: {error}") from error
-
-
-def read(connection: Any) -> Reply:
-    """Read one reply; an error the server gave as an answer is returned, a broken connection raised."""
-    try:
-        return connection.read_response(disable_decoding=True)
-    except theirs.ConnectionError:  # a server still loading its data says so in a reply
-        raise
-    except theirs.ResponseError as error:
-        return rejected(error)
-
-
-async def aread(connection: Any) -> Reply:
-    """Same as `read`, for asyncio."""
-    try:
-        return await connection.read_response(disable_decoding=True)
-    except theirs.ConnectionError:
-        raise
-    except theirs.ResponseError as error:
-        return rejected(error)
 
 
 # -- connections -----------------------------------------------------------------------------------------
@@ -210,6 +117,7 @@ class _Punctual:
     """
 
     _patience: float | None = None
+    demoted: Any = None
     _heard: Any = None
     _ear: Any = None
     _read_from: Any = None
@@ -220,7 +128,7 @@ class _Punctual:
 
         What redis-py's pool finds out for each round by a read that fails, in a sixth of the time.
         """
-        if self._sock is None or getattr(self, "should_reconnect", bool)():
+        if self._sock in (None, self.demoted) or getattr(self, "should_reconnect", bool)():
             return False
         if self._heard is not self._sock:
             self._heard, self._ear = self._sock, select.poll()
@@ -361,7 +269,7 @@ class RedisTransport:
                 return None
             if connection.quiet():
                 return connection
-            self._pool.release(connection)
+            self.drop(connection)
         return None
 
     def _connected(self, budget: float) -> Any:

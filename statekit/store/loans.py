@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from statekit.errors import StoreUnavailable
-from statekit.store.drive import aread, translated
+from statekit.store.answers import aread, translated
 from statekit.store.lane import CONNECTIONS, WINDOW, Lane
 
 if TYPE_CHECKING:

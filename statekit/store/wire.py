@@ -79,7 +79,8 @@ class Wire(asyncio.Protocol):
         self._loop = loop
         self.connection = connection
         self._moved = moved
-        self._replies = Replies(lambda text: refused(connection, text))
+        self._refused = refused
+        self._replies = Replies(self._refusal)
         self._arrived: deque[Reply] = deque()
         self.delivering = False
         """Whether replies that have arrived wait for the next tick of the loop to be handed over."""
@@ -89,6 +90,8 @@ class Wire(asyncio.Protocol):
         """Calls among them."""
         self.silent = False
         """Whether it has let a round wait past its budget and not been heard since: it gets no new ones."""
+        self.demoted = False
+        """Whether the server is a replica now: it gets no new ones, for its name may mean another server by now."""
         self.full = False
         """Whether the peer takes no more bytes for now."""
         self.ended = False
@@ -105,12 +108,16 @@ class Wire(asyncio.Protocol):
     # -- called by the transport -------------------------------------------------------------------------
 
     def data_received(self, data: bytes) -> None:
-        self.silent = False
         self._arrived.extend(self._replies.feed(data))
+        self.silent = self.demoted
         if self._replies.broken:
             self.end(self._replies.broken)
         elif not self.delivering:
             self._deliver()
+
+    def _refusal(self, text: str) -> StoreError:
+        self.demoted = self.demoted or text.startswith("READONLY") or "-READONLY" in text
+        return self._refused(self.connection, text)
 
     def eof_received(self) -> bool:
         return False  # close: the transport then reports the connection lost
@@ -136,6 +143,9 @@ class Wire(asyncio.Protocol):
             self._loop.call_soon(self._deliver)
         elif self._arrived and not self.flying:
             self.end(StoreUnavailable("the store cannot be reached: it answers what nobody asked"))
+            return
+        elif self.demoted and not self.flying:
+            self.end(StoreUnavailable("the store cannot be reached: the server is a replica now"))
             return
         if self.load < before:
             self._moved(self)

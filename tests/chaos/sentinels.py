@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import redis
 
+from statekit.errors import StoreUnavailable
 from tests.chaos.fleets import tell
 from tests.servers import Server, free_ports, wait_until
 
@@ -46,7 +47,7 @@ class Sentinels:
             for index, port in enumerate(ports[:3]):
                 options = (*quick, *(follow if index else ()))
                 self.servers.append(Server(self._program, options, port).start())
-            wait_until(self._attached, 30, "the replicas do not follow")
+            wait_until(lambda: self.confirmed(self.servers[0]) == 2, 30, "the replicas do not follow")
             for index in range(3):
                 self.watchers.append(self._watcher(index, ports[:3], ports[3:]).start())
             wait_until(self._watched, 30, "the sentinels do not find each other")
@@ -82,9 +83,6 @@ class Sentinels:
             server.stop()
 
     # -- who is who --------------------------------------------------------------------------------------
-
-    def _attached(self) -> bool:
-        return self.confirmed(self.servers[0]) == 2
 
     def confirmed(self, server: Server) -> int:
         """How many replicas follow a server and have all it has."""
@@ -123,6 +121,10 @@ class Sentinels:
                 return named
         return None
 
+    def in_step(self) -> None:
+        """Wait until both replicas have all the primary has."""
+        wait_until(lambda: self.confirmed(self.primary()) == 2, 30, "the replicas lag")
+
     def demoted(self, server: Server, seconds: float = 60) -> None:
         """Wait until a former primary follows the present one."""
         wait_until(lambda: self._follows(server), seconds, "the former primary does not follow")
@@ -143,6 +145,14 @@ class Sentinels:
         for address in addresses[but:]:
             server.ask("CLIENT", "KILL", "ADDR", address)
 
+    def fail_over(self, kit: Any) -> Server:
+        """Kill the primary, and wait until a kit is served by its successor."""
+        first = self.primary()
+        first.kill()
+        second = self.promoted(first)
+        wait_until(lambda: serves(kit), 30, "the kit is not served")
+        return second
+
     @contextmanager
     def isolated(self, server: Server) -> Iterator[None]:
         """Cut a server off from its replicas and from all sentinels, but from no client, while the block runs."""
@@ -158,7 +168,22 @@ class Sentinels:
             server.ask("ACL", "SETUSER", "default", "+@all")
 
 
+def serves(kit: Any) -> bool:
+    """Whether a kit reaches its store."""
+    with suppress(StoreUnavailable):
+        return bool(kit.ping())
+    return False
+
+
 def clients(server: Server) -> list[dict[str, str]]:
     """Who is connected to a server."""
     lines = tell(server, "CLIENT", "LIST").splitlines()
     return [dict(part.split("=", 1) for part in line.split(" ")) for line in lines]
+
+
+def signed_in(sessions: Any, principal: str) -> Any:
+    """Sign somebody in to a new session, and return it."""
+    session = sessions.open(None)
+    session.sign_in(principal=principal)
+    sessions.save(session)
+    return session

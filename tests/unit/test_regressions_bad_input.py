@@ -14,7 +14,7 @@ from statekit import AsyncStateKit, Budget, Flag, Limit, StateKit, TenantSetting
 from statekit.errors import StatekitError, StoreReadOnly, UsageError
 from statekit.flags import Variant
 from statekit.replica.file import snapshot_directory
-from statekit.store.drive import rejected
+from statekit.store.answers import rejected
 
 
 class Settings(TenantSettings):
