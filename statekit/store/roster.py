@@ -20,7 +20,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
-from statekit.errors import StoreError
+from statekit.errors import StoreFull, StoreReadOnly, StoreUnavailable
 from statekit.store.fork import on_fork
 from statekit.store.memory import AsyncMemoryTransport, Data, MemoryTransport, Twins
 from statekit.store.op import Arg, Op, Script
@@ -82,7 +82,7 @@ class _Roster(Generic[S]):
         store = self._store
         try:
             self._counts.append((yield from signing(store.keys, store.now(), store.worker)))
-        except StoreError:
+        except (StoreUnavailable, StoreFull, StoreReadOnly):
             return
 
     def after_fork(self) -> None:

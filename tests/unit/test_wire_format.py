@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 import redis
 
-from statekit import AsyncStateKit, StateKit, TenantSettings
+from statekit import AsyncStateKit, Encryption, StateKit, TenantSettings
 from statekit.flags import Flag
 from statekit.pools.core import PoolConfig, Report, releasing, renewing
 from statekit.replica.file import LastKnownGood
@@ -187,6 +187,32 @@ def test_units_set_aside_are_written_like_this(
         assert held[name] == state
 
 
+@pytest.mark.parametrize("algorithm", SUFFIXES)
+def test_what_a_refund_leaves_is_as_if_there_had_been_no_hit(
+    kit: StateKit, held: Held, clock: FrozenClock, algorithm: str
+) -> None:
+    kit.store.keys.slotted = True
+    api = kit.rate_limiter("api", "5/minute", "100/hour", algorithm=algorithm)
+    closed = kit.rate_limiter("closed", "0/hour", algorithm=algorithm)
+    api.hit("ip", 2)
+    clock.advance(1.5)
+    assert not kit.hit_all([(api, "ip", 3), (closed, "ip")]).allowed
+    api.hit("ip")
+    ring = bytes.fromhex(RING)
+    name = f"limit:{{api:ip}}:{SUFFIXES[algorithm]}"
+    told = held[name]
+    # Room that was made for the hit stays; the words, and what the header says of them, are the same.
+    same = (told[12:28], told[76:92]) == (ring[12:28], ring[76:92])
+    assert same if algorithm == "sliding-log" else told == ROWS[algorithm]
+
+
+def test_the_roster_is_written_like_this(kit: StateKit, held: Held) -> None:
+    kit.store.roster.sign()
+    assert held.names() == {"workers:{limits}"}
+    assert held["workers:{limits}"] == {WORKER.encode(): NOW}
+    assert 0 < held.lives("workers:{limits}") <= 15_000
+
+
 def test_the_general_way_writes_the_ring_the_common_way_writes(
     kit: StateKit, held: Held, clock: FrozenClock
 ) -> None:
@@ -324,8 +350,12 @@ def test_tenants_are_written_like_this(kit: StateKit, held: Held) -> None:
         b"defaults": b'2:{"seats":2}',
         b"defaults:pro": b'3:{"seats":5}',
     }
-    kit.tenants(Settings, name="other").update("a", {"seats": 3})
+    other = kit.tenants(Settings, name="other")
+    other.update("a", {"seats": 3})
     assert held["replica:{tenants%3Aother}:meta"] == {b"epoch": EPOCH.encode(), b"version": b"1"}
+    other.delete("a")
+    bare = {b"epoch": EPOCH.encode(), b"version": b"2", b"bare": b"2"}
+    assert held["replica:{tenants%3Aother}:meta"] == bare
 
 
 def test_pools_are_written_like_this(kit: StateKit, held: Held, clock: FrozenClock) -> None:
@@ -454,6 +484,13 @@ def test_units_set_aside_by_hand_are_read(
     assert api.peek("ip", 97).limits[0].retry_after == pytest.approx(88.5)
 
 
+def test_signs_of_life_by_hand_are_read(reader: Any, by_hand: Held) -> None:
+    by_hand["workers:{limits}"] = {"other": NOW - 14_999_999, "gone": NOW - 15_000_000}
+    for _ in range(2):
+        reader.store.roster.sign()
+    assert reader.rate_limiter("api", "9/hour", on_outage="local").workers == 2
+
+
 def test_sessions_written_by_hand_are_read(reader: Any, by_hand: Held) -> None:
     deadline = 1_893_499_200_000
     by_hand[f"session:{{{SHAS[0]}}}"] = {
@@ -479,6 +516,24 @@ def test_sessions_written_by_hand_are_read(reader: Any, by_hand: Held) -> None:
     assert by_hand[f"session:{{{SHAS[0]}}}"][b"from-the-future"] == b"1"
     assert store.revoke_all("user:7") == 1
     assert by_hand.names() == {f"session:{{{sha}}}" for sha in SHAS[:2]}
+
+
+def test_encrypted_values_are_written_and_read_like_this(
+    monkeypatch: pytest.MonkeyPatch, no_chance: None
+) -> None:
+    envelope = PAGE[PAGE.index("### Encrypted values") :].split("```")[1].strip().encode()
+    monkeypatch.setattr("statekit.sessions.encryption.urandom", lambda size: bytes(range(size)))
+    kit = StateKit.in_memory("atlas")
+    sessions = kit.sessions(encryption=Encryption([bytes(range(32)).hex()]))
+    session = sessions.open(None)
+    session["card"] = "4242"
+    sessions.save(session)
+    assert session.id == IDS[0]
+    data: Any = kit.store.transport.data  # type: ignore[attr-defined]
+    name = f"sk1:atlas:session:{{{SHAS[0]}}}"
+    assert data.get(name)[b"d:card"] == envelope
+    data.get(name)[b"d:card"] = b'{"~e":"920038a8.AAECAwQFBgcICQoL9Lkut7ozzMhoLBfLcc7qcVGn2/+BCw=="}'
+    assert sessions.open(IDS[0])["card"] == "4242"
 
 
 def test_slots_in_flight_written_by_hand_are_read(reader: Any, by_hand: Held) -> None:
@@ -619,7 +674,7 @@ def test_nothing_touches_what_the_page_does_not_list(
 
 
 def test_every_tag_of_a_value_is_on_the_page() -> None:
-    assert set(re.findall(r'`{"(~\w+)":', PAGE)) == {*_READERS, "~t", "~o"}
+    assert set(re.findall(r'`{"(~\w+)":', PAGE)) == {*_READERS, "~t", "~o", "~e"}
 
 
 def test_every_script_is_on_the_page() -> None:
