@@ -34,6 +34,7 @@ spent, least, most, lasts = tonumber(spent), tonumber(least), tonumber(most), to
 local spec = specs[1]
 local opened = open[spec.algorithm](key, spec)
 local holds = opened.holds
+if opened.carried and id ~= '' then opened.keep() end
 setting_aside()
 
 -- What was spent was spent before now, so from now on it counts longer than it need: never too short. A hold that

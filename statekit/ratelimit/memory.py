@@ -85,6 +85,8 @@ def hold(data: Data, keys: Sequence[str], args: Sequence[Arg]) -> bytes:
     text, old, id_ = str(args[1]), str(args[2]), str(args[4])
     spent, least, most, lasts = int(args[3]), int(args[5]), int(args[6]), int(args[7])
     one = Standing.open(moment, keys[0], text)
+    if one.opened.carried and id_:
+        one.opened.keep()
     freed = _settled(one, old, spent)
     full, held = one.ask(), 0
     if id_ and not full:

@@ -70,6 +70,10 @@ class Opened(Protocol):
     def states(self) -> Sequence[State]: ...
     @property
     def holds(self) -> list[Hold]: ...
+    @property
+    def carried(self) -> bool:
+        """Whether it holds units of limits that were changed since."""
+
     def charge(self, units: int) -> None:
         """Charge all states, and store them."""
 

@@ -93,6 +93,8 @@ class LogState:
 class OpenLog:
     """A log opened for one decision."""
 
+    carried = False  # what was counted needs no carrying: all limits read the same log
+
     def __init__(self, moment: Moment, key: str, spec: Spec) -> None:
         self.moment, self.key, self.spec = moment, key, spec
         self.log: Log = moment.data.get(key) or Log(spec.bits, spec.shift)

@@ -149,10 +149,11 @@ class OpenRows:
         rows = table.rows
         self.holds, moved = living(table.holds, moment.now, spec.longest)
         paired = len(rows) == len(spec.spans)
+        self.carried = False
         self.states = [
             self._resumed(rows, rows[i] if paired else None, span) for i, span in enumerate(spec.spans)
         ]
-        if moved or any(state.moved for state in self.states):
+        if moved or any(state.moved for state in self.states) or (self.carried and spec.take):
             self.keep()
 
     def _resumed(self, rows: Sequence[Row], place: Row | None, span: Span) -> RowState:
@@ -162,8 +163,10 @@ class OpenRows:
         if own and (not isinstance(fresh, Gcra) or fresh.emission == own[1]):
             return self.open(now, own, span.window, span.count)
         old = own or place
-        if old:
-            fresh.take(min(self.open(now, old, old[0], None).used, span.count))
+        used = min(self.open(now, old, old[0], None).used, span.count) if old else 0
+        if used:
+            fresh.take(used)
+            self.carried = True
         return fresh
 
     def charge(self, units: int) -> None:

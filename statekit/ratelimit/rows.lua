@@ -147,7 +147,9 @@ local function resumed(open, rows, i, limit, paired)
   if own and (not emission or emission == own[2]) then return open(own, limit.window, limit.count) end
   -- What was counted is charged now, at most the whole limit: nobody waits longer than one window for it.
   local state = open(nil, limit.window, limit.count)
-  if old then state.take(min(open(old, old[1]).used, limit.count)) end
+  local used = old and min(open(old, old[1]).used, limit.count) or 0
+  if used > 0 then state.take(used) end
+  state.carried = used > 0
   state.refund = nil
   return state
 end
@@ -156,10 +158,11 @@ end
 local function open_rows(key, spec)
   local window, states = spec.longest.window, {}
   local rows, holds, moved = rows_of(key, window)
+  local carried = false
   local opened = { states = states, holds = holds }
   for i, limit in ipairs(spec.limits) do
     states[i] = resumed(OPEN[spec.algorithm], rows, i, limit, #rows == #spec.limits)
-    moved = moved or states[i].moved
+    moved, carried = moved or states[i].moved, carried or states[i].carried
   end
   function opened.keep() save(key, opened, window) end
   function opened.charge(units)
@@ -175,8 +178,10 @@ local function open_rows(key, spec)
     save(key, opened, window)
     return true
   end
-  -- Kept even if this call is refused, or each would find the clock set back anew.
-  if moved then opened.keep() end
+  -- Kept even if this call is refused, or each would find the clock set back anew, or the limits changed: units
+  -- carried over anew each time would never leave. Who only looks leaves all as it is.
+  if moved or carried and spec.take > 0 then opened.keep() end
+  opened.carried = carried
   return opened
 end
 

@@ -183,6 +183,19 @@ def test_a_changed_count_and_period_keep_what_was_used(frozen_kit, algorithm):
     assert frozen_kit.rate_limiter("api", "8/minute", algorithm=algorithm).hit("k").remaining == 1
 
 
+@each_algorithm
+def test_after_a_change_a_refused_caller_waits_no_longer_than_he_is_told(frozen_kit, clock, algorithm):
+    """What was used in an hour counts for the new minute from the first call on, also if that is refused."""
+    assert frozen_kit.rate_limiter("api", "10/hour", algorithm=algorithm).hit("k", 10).allowed
+    changed = frozen_kit.rate_limiter("api", "5/minute", algorithm=algorithm)
+    refused = changed.hit("k", 5)
+    assert 0 < refused.retry_after <= 120
+    clock.now_us += round(refused.retry_after * 1e6) - 1
+    assert not changed.peek("k", 5).allowed
+    clock.now_us += 1
+    assert changed.hit("k", 5).allowed
+
+
 def test_a_changed_algorithm_starts_anew_and_breaks_nothing(kit):
     for algorithm in [*ALGORITHMS, *ALGORITHMS]:
         decision = kit.rate_limiter("api", "2/hour", algorithm=algorithm).hit("k")

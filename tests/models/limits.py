@@ -73,6 +73,7 @@ class Log:
     entries: list[tuple[int, int]] = field(default_factory=list)
     longest: int = 0
     now: int = 0
+    carried: bool = False
 
     @property
     def newest(self) -> int:
@@ -247,24 +248,25 @@ class Rows:
     kind: Any
     rows: list[Any] = field(default_factory=list)
     opened: list[Any] = field(default_factory=list)
+    carried: bool = False
+    """Whether limits were changed, and what was used counts for the new ones from now on."""
 
     def at(self, now: int, bounds: Sequence[Bound]) -> tuple[list[Any], bool]:
-        paired = len(self.rows) == len(bounds)
+        paired, self.carried = len(self.rows) == len(bounds), False
         self.opened = [
             self._resumed(self.rows[i] if paired else None, bound, now) for i, bound in enumerate(bounds)
         ]
-        back = any(one.moved for one in self.opened)
-        if back:
-            self.keep()
-        return self.opened, back
+        return self.opened, any(one.moved for one in self.opened)
 
     def _resumed(self, place: Any, bound: Bound, now: int) -> Any:
         own = next((row for row in self.rows if row.window == bound.window), None)
         if own and own.fits(bound):
             return own.at(now, bound.count)
         fresh, old = self.kind.fresh(bound, now), own or place
-        if old:
-            fresh.take(min(old.at(now, 0).used(now), bound.count))
+        used = min(old.at(now, 0).used(now), bound.count) if old else 0
+        if used:
+            fresh.take(used)
+            self.carried = True
         return fresh
 
     def charge(self, units: int) -> None:
@@ -327,8 +329,8 @@ class Caller:
         self.stored: list[Hold] = []
         self.holds: list[Hold] = []
 
-    def open(self, now: int, bounds: Sequence[Bound]) -> Sequence[Window]:
-        """Bring everything to this moment."""
+    def open(self, now: int, bounds: Sequence[Bound], *, looks: bool = False) -> Sequence[Window]:
+        """Bring everything to this moment, for good if the clock was set back, or if somebody hits changed limits."""
         self.bounds, self.now = bounds, now
         longest = max(window for _, window in bounds)
         self.holds = [one for one in self.stored if one.deadline + longest > now or one.made - now > longest]
@@ -336,7 +338,7 @@ class Caller:
         for one in moved:
             self.holds[self.holds.index(one)] = Hold(one.id, one.units, now, one.deadline - one.made + now)
         self.windows, back = self.tally.at(now, bounds)
-        if moved or back:
+        if moved or back or (self.tally.carried and not looks):
             self.keep()
         return self.laden()
 
@@ -387,7 +389,9 @@ class Standing:
 
 def hit(now: int, *all_asked: Asked) -> list[int]:
     """All pass and are charged, or none is; a limiter in shadow that would refuse is not charged, and stops nobody."""
-    standings = [Standing(one, one.caller.open(now, one.bounds), now) for one in all_asked]
+    standings = [
+        Standing(one, one.caller.open(now, one.bounds, looks=not one.take), now) for one in all_asked
+    ]
     admitted = all(one.asked.shadow or not one.full for one in standings)
     for one in standings:
         if admitted and one.asked.take and not one.full:
@@ -409,7 +413,7 @@ class Wish(NamedTuple):
 def hold(now: int, asked: Asked, wish: Wish) -> list[int]:
     """Settle, then set aside a quarter of what is free, between `least` and `most`, if the call passes."""
     caller = asked.caller
-    caller.open(now, asked.bounds)
+    caller.open(now, asked.bounds, looks=not (asked.take or wish.new))
     ended = next((one for one in caller.holds if one.id == wish.old), None)
     if ended:
         caller.holds.remove(ended)
