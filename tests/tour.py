@@ -37,10 +37,8 @@ def limits(kit: Any) -> None:
     shared = kit.rate_limiter("shared", "5/minute", on_outage="local")
     assert shared.hit("ip").allowed
     kit.store.roster.sign()
-    slotted, kit.store.keys.slotted = (
-        kit.store.keys.slotted,
-        True,
-    )  # as on a cluster: charged here, refused there
+    slotted = kit.store.keys.slotted
+    kit.store.keys.slotted = True  # as on a cluster: charged in one slot, refused in another
     assert not kit.hit_all([(shared, "ip"), (kit.rate_limiter("closed", "0/hour"), "ip")]).degraded
     kit.store.keys.slotted = slotted
     assert shared.peek("ip").remaining == 4
