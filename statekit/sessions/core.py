@@ -65,7 +65,7 @@ class Operations(Endings):
             return session
         handle, policy = handle_of(session.presented or ""), session.on_outage or self.rules.on_outage
         if policy == Outage.LAST_SEEN:
-            self.seen.start()
+            self.seen.start(self.rules.last_seen_us)
         session.asked = self.seen.asking()
         try:
             reply = yield from LOAD(
@@ -92,7 +92,8 @@ class Operations(Endings):
         self._tell(SessionEventKind.EXPIRED if expired else SessionEventKind.UNKNOWN_ID, handle)
 
     def _without_store(self, session: Session, handle: str, policy: str, error: StoreError) -> Session:
-        seen = self.seen.recall(handle) if policy == Outage.LAST_SEEN else None
+        longest = self.rules.last_seen_us
+        seen = self.seen.recall(handle, longest) if policy == Outage.LAST_SEEN else None
         if seen is not None:
             session.substituted(seen.record, self.seen.age(seen), error)
         elif policy == Outage.ANONYMOUS:

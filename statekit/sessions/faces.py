@@ -20,9 +20,8 @@ from statekit.sessions.model import (
     well_formed,
 )
 from statekit.sessions.seals import Seals
-from statekit.sessions.seen import LastSeen
+from statekit.sessions.seen import last_seen_of
 from statekit.sessions.session import Session
-from statekit.store.clock import micros
 from statekit.store.op import Op
 from statekit.store.store import AsyncStore, Store
 
@@ -68,7 +67,7 @@ class _Sessions(Generic[S]):
             hooks.emit,
             lambda subject, error: hooks.report("sessions", subject, error),
             store.confirmed,
-            LastSeen(rules.last_seen_us, store.clock or micros),
+            last_seen_of(store),
         )
 
     def opening(self, cookie: str | None, on_outage: str | None = None) -> Op[Session]:
@@ -108,7 +107,7 @@ class _Sessions(Generic[S]):
     def expect(self, on_outage: str) -> None:
         """Get ready for sessions that declare `on_outage` only once they have been read: what is seen is kept."""
         if checked_outage(on_outage) is Outage.LAST_SEEN:
-            self._operations.seen.start()
+            self._operations.seen.start(self.rules.last_seen_us)
 
     def instead(self, cookie: str | None, error: StoreError, on_outage: str | None = None) -> Session:
         """What is shown of a session that could not be read for `error`; raises it if that is nothing."""

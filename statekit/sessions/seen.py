@@ -1,9 +1,9 @@
 """Last seen: the sessions this process has read or written lately, for routes that go on without the store.
 
-Rule 1: what is shown was confirmed by the store `longest` ago at most, counted from the moment the store was asked,
-        and is never past the deadlines it had then.
+Rule 1: what is shown was confirmed by the store a bounded time ago, counted from the moment the store was asked, and
+        is never past the deadlines it had then.
 Rule 2: what this process has ended, or given another id, is not shown again, whatever answers are still on their
-        way: its name is kept for as long as such an answer could count.
+        way: its name is kept for as long as such an answer could count. So all `sessions` of a kit share one memory.
 Rule 3: nothing is kept before a route wants it. Then memory is bounded in sessions and in bytes; what was not seen
         for longest goes first.
 
@@ -17,12 +17,14 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
 from statekit.sessions.record import Delta, Record
 from statekit.store.clock import micros
 from statekit.store.fork import on_fork
+from statekit.store.store import AsyncStore, Store
 
-__all__ = ["LastSeen", "Sighting"]
+__all__ = ["LastSeen", "Sighting", "last_seen_of"]
 
 MOST = 10_000
 """Sessions kept, and names of ended ones."""
@@ -43,11 +45,11 @@ class Sighting:
 
 
 class LastSeen:
-    """The sessions one process has seen, as its `sessions` ask for them; safe for threads and forks."""
+    """The sessions one process has seen through one kit; safe for threads and forks."""
 
-    def __init__(self, longest: int, clock: Callable[[], int] = micros) -> None:
-        self._longest = longest
+    def __init__(self, clock: Callable[[], int]) -> None:
         self._clock = clock
+        self._longest = 0
         self._since = NEVER
         """What was asked of the store before this moment is not kept; `NEVER`: nothing is."""
         self._kept: OrderedDict[str, Sighting] = OrderedDict()
@@ -56,10 +58,11 @@ class LastSeen:
         self._changing = threading.Lock()
         on_fork(self)
 
-    def start(self) -> None:
-        """Keep what is seen from now on."""
+    def start(self, longest: int) -> None:
+        """Keep what is seen from now on, to be shown for so many microseconds."""
         if self._since == NEVER:
             self._since = self._clock()
+        self._longest = max(self._longest, longest)
 
     def asking(self) -> int:
         """The moment before the store is asked, for `note`."""
@@ -110,10 +113,12 @@ class LastSeen:
             if name != keep:
                 self.forget(name)
 
-    def recall(self, handle: str) -> Sighting | None:
-        """A session as it was seen last, if that may still be shown."""
+    def recall(self, handle: str, longest: int) -> Sighting | None:
+        """A session as it was seen last, if that was no longer ago, and it has not ended since by itself."""
         found = self._kept.get(handle)
-        return found if found is not None and self._clock() < found.until else None
+        if found is None or self._clock() >= min(found.until, found.asked + longest):
+            return None
+        return found
 
     def age(self, sighting: Sighting) -> float:
         """Seconds since the store was asked for it."""
@@ -127,8 +132,7 @@ class LastSeen:
     def _keep(self, record: Record, asked: int) -> None:
         self._drop(record.handle)
         size = OVERHEAD + sum(4 * len(key) + len(raw) for key, raw in record.fields.items())
-        until = asked + min(self._longest, record.left)
-        self._kept[record.handle] = Sighting(record, asked, until, size)
+        self._kept[record.handle] = Sighting(record, asked, asked + record.left, size)
         self._bytes += size
         while len(self._kept) > MOST or self._bytes > MOST_BYTES:
             self._drop(next(iter(self._kept)))
@@ -136,3 +140,11 @@ class LastSeen:
     def _drop(self, handle: str) -> None:
         known = self._kept.pop(handle, None)
         self._bytes -= 0 if known is None else known.size
+
+
+_memories: WeakKeyDictionary[Store | AsyncStore, LastSeen] = WeakKeyDictionary()
+
+
+def last_seen_of(store: Store | AsyncStore) -> LastSeen:
+    """What is kept of the sessions of a store; one object for all that ask."""
+    return _memories.setdefault(store, LastSeen(store.clock or micros))

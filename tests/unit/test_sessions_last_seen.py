@@ -14,15 +14,19 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from statekit import AsyncStateKit, SaveOutcome, StateKit
 from statekit.errors import StoreUnavailable, UsageError
+from statekit.kit import twins
 from statekit.sessions import seen
 from statekit.sessions.model import handle_of
 from statekit.sessions.record import Delta, Record
 from statekit.sessions.seen import LastSeen
 from statekit.store.hooks import Degraded
+from statekit.store.memory import MemoryTransport
+from statekit.store.store import Store
 from statekit.testing import Blocking, FrozenClock, store_down
 
 SECOND = 1_000_000
 HOUR = 3600 * SECOND
+LONGEST = 60 * SECOND
 
 
 class Time:
@@ -40,8 +44,8 @@ def time() -> Time:
 
 @pytest.fixture
 def memory(time: Time) -> LastSeen:
-    memory = LastSeen(60 * SECOND, time)
-    memory.start()
+    memory = LastSeen(time)
+    memory.start(LONGEST)
     return memory
 
 
@@ -53,16 +57,16 @@ def record(name: str, left: int = HOUR, principal: str | None = None, **fields: 
 
 
 def test_nothing_is_kept_before_somebody_wants_it(time: Time) -> None:
-    memory = LastSeen(60 * SECOND, time)
+    memory = LastSeen(time)
     asked = memory.asking()
     memory.note(record("a"), asked)
     memory.forget("b")
-    assert memory.recall("a") is None
-    memory.start()
+    assert memory.recall("a", LONGEST) is None
+    memory.start(LONGEST)
     memory.note(record("a"), asked)
-    assert memory.recall("a") is None, "asked for before: it may have been ended in between"
+    assert memory.recall("a", LONGEST) is None, "asked for before: it may have been ended in between"
     memory.note(record("a"), memory.asking())
-    assert memory.recall("a") is not None
+    assert memory.recall("a", LONGEST) is not None
 
 
 def test_age_counts_from_the_question_and_ends_with_the_session(memory: LastSeen, time: Time) -> None:
@@ -70,22 +74,22 @@ def test_age_counts_from_the_question_and_ends_with_the_session(memory: LastSeen
     time.now += 10 * SECOND  # the answer took its time
     memory.note(record("a"), asked)
     memory.note(record("short", left=20 * SECOND), asked)
-    sighting = memory.recall("a")
+    sighting = memory.recall("a", LONGEST)
     assert sighting is not None
     assert memory.age(sighting) == 10
     time.now = asked + 20 * SECOND - 1
-    assert memory.recall("short") is not None
+    assert memory.recall("short", LONGEST) is not None
     time.now += 1
-    assert memory.recall("short") is None, "it would have ended"
+    assert memory.recall("short", LONGEST) is None, "it would have ended"
     time.now = asked + 60 * SECOND - 1
-    assert memory.recall("a") is not None
+    assert memory.recall("a", LONGEST) is not None
     time.now += 1
-    assert memory.recall("a") is None
+    assert memory.recall("a", LONGEST) is None
 
 
 def test_the_view_of_a_retired_id_is_not_kept(memory: LastSeen) -> None:
     memory.note(Record("a", 1, 2, 3, None, {}, retired=True, left=HOUR), memory.asking())
-    assert memory.recall("a") is None
+    assert memory.recall("a", LONGEST) is None
 
 
 def test_an_older_answer_does_not_replace_a_newer_one_but_own_writes_count(
@@ -98,13 +102,13 @@ def test_an_older_answer_does_not_replace_a_newer_one_but_own_writes_count(
     assert kept(memory) == {"x": b"2", "y": b"2"}
     memory.note(record("a", x=b"1", z=b"3"), early, Delta({"z": b"3"}, {"y"}))
     assert kept(memory) == {"x": b"2", "z": b"3"}
-    found = memory.recall("a")
+    found = memory.recall("a", LONGEST)
     assert found is not None
     assert found.asked == early + SECOND
 
 
 def kept(memory: LastSeen) -> dict[str, bytes]:
-    found = memory.recall("a")
+    found = memory.recall("a", LONGEST)
     assert found is not None
     return dict(found.record.fields)
 
@@ -118,7 +122,7 @@ def test_an_answer_that_was_under_way_brings_nothing_back(memory: LastSeen, time
     time.now += SECOND
     memory.note(record("a"), asked)
     memory.note(record("a"), memory.asking())
-    assert memory.recall("a") is None
+    assert memory.recall("a", LONGEST) is None
 
 
 def test_names_of_ended_sessions_are_kept_as_long_as_an_answer_could_count(
@@ -130,7 +134,7 @@ def test_names_of_ended_sessions_are_kept_as_long_as_an_answer_could_count(
     memory.forget("b")
     assert list(memory._ended) == ["b"]
     memory.note(record("a"), asked)
-    assert memory.recall("a") is None
+    assert memory.recall("a", LONGEST) is None
 
 
 def test_a_flood_of_endings_costs_memory_of_sessions_and_never_truth(
@@ -144,16 +148,16 @@ def test_a_flood_of_endings_costs_memory_of_sessions_and_never_truth(
     assert len(memory._ended) == 10
     for index in range(50):
         memory.note(record(f"s{index}"), asked)
-        assert memory.recall(f"s{index}") is None
+        assert memory.recall(f"s{index}", LONGEST) is None
     memory.note(record("other"), memory.asking())
-    assert memory.recall("other") is not None
+    assert memory.recall("other", LONGEST) is not None
 
 
 def test_all_sessions_of_a_principal_go_but_one(memory: LastSeen) -> None:
     for name, principal in (("a", "user:7"), ("b", "user:7"), ("c", "user:8"), ("d", None)):
         memory.note(record(name, principal=principal), memory.asking())
     memory.forget_all("user:7", "b")
-    assert [name for name in "abcd" if memory.recall(name)] == ["b", "c", "d"]
+    assert [name for name in "abcd" if memory.recall(name, LONGEST)] == ["b", "c", "d"]
 
 
 # -- how much --------------------------------------------------------------------------------------------
@@ -184,7 +188,7 @@ def test_a_forked_child_knows_what_its_parent_knew(memory: LastSeen) -> None:
     child = os.fork()
     if child == 0:
         memory.note(record("b"), memory.asking())
-        known = memory.recall("a") is not None and memory.recall("b") is not None
+        known = memory.recall("a", LONGEST) is not None and memory.recall("b", LONGEST) is not None
         exact = memory._bytes == sum(one.size for one in memory._kept.values())
         os.write(write, b"y" if known and exact else b"n")
         os._exit(0)
@@ -201,7 +205,7 @@ class Schedule(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.time = Time()
-        self.memory = LastSeen(60 * SECOND, self.time)
+        self.memory = LastSeen(self.time)
         self.asked: list[tuple[str, int, int]] = []
         self.ended: set[str] = set()
         self.confirmed: dict[str, int] = {}
@@ -209,7 +213,7 @@ class Schedule(RuleBasedStateMachine):
 
     @rule()
     def start(self) -> None:
-        self.memory.start()
+        self.memory.start(LONGEST)
 
     @rule(name=names)
     def ask(self, name: str) -> None:
@@ -235,7 +239,7 @@ class Schedule(RuleBasedStateMachine):
     @invariant()
     def nothing_ended_and_nothing_old_is_shown(self) -> None:
         for name in "abc":
-            found = self.memory.recall(name)
+            found = self.memory.recall(name, LONGEST)
             if found is not None:
                 assert name not in self.ended
                 assert self.time.now - self.confirmed[name] < 60 * SECOND
@@ -434,12 +438,36 @@ def test_the_old_id_of_a_renewed_session_shows_nothing_and_the_new_one_does(sess
 def test_what_others_have_ended_is_forgotten_when_it_is_noticed(sessions: Any, kit: Any, down: Any) -> None:
     id_ = begun(sessions, "user:7")
     sessions.open(id_)["k"]
-    kit.sessions().revoke(handle_of(id_))  # another store object: as another process
+    another_process(kit).sessions().revoke(handle_of(id_))
     with down():
         assert sessions.open(id_)["k"] == 1, "unknown here, and no older than a minute: that is the bargain"
     assert sessions.open(id_).is_new
     with down(), pytest.raises(StoreUnavailable):
         sessions.open(id_)["k"]
+
+
+def another_process(kit: Any) -> StateKit:
+    transport = MemoryTransport(twins(), kit.store.transport.data)
+    return StateKit._over(Store(transport, kit.namespace, clock=kit.store.clock))
+
+
+def test_sessions_of_one_kit_know_what_each_other_ended(kit: Any, sessions: Any, down: Any) -> None:
+    id_ = begun(sessions, "user:7")
+    sessions.open(id_)["k"]
+    kit.sessions(idle=60).revoke_all("user:7")
+    with down(), pytest.raises(StoreUnavailable):
+        sessions.open(id_)["k"]
+
+
+def test_each_has_its_own_bound(kit: Any, sessions: Any, clock: FrozenClock, down: Any) -> None:
+    strict = kit.sessions(on_outage="last-seen", last_seen_for=5)
+    id_ = begun(sessions)
+    sessions.open(id_)["k"]
+    clock.advance(5)
+    with down():
+        assert sessions.open(id_)["k"] == 1
+        with pytest.raises(StoreUnavailable):
+            strict.open(id_)["k"]
 
 
 # -- each request's own word ---------------------------------------------------------------------------------
@@ -473,7 +501,7 @@ def test_many_threads_at_once_keep_the_books(memory: LastSeen) -> None:
         for index in range(300):
             name = f"s{(index * number) % 40}"
             memory.note(record(name, k=b"x" * index), memory.asking())
-            memory.recall(name)
+            memory.recall(name, LONGEST)
             if index % 7 == 0:
                 memory.forget(f"t{number}{index}")
                 memory.drop(name)
