@@ -8,7 +8,6 @@ from statekit import TenantSettings
 from statekit.flags import Flag
 from tests.servers import wait_until
 
-
 CONFIRMED = 5.0
 """Seconds a write may take until all have confirmed it."""
 
@@ -20,7 +19,7 @@ class Settings(TenantSettings):
 def tour(kit: Any) -> None:
     """Use every primitive, writes and reads."""
     kit.ping()
-    for part in (limits, in_flight, sessions, flags, tenants, pools):
+    for part in (limits, shared_limits, in_flight, sessions, flags, tenants, pools):
         part(kit)
 
 
@@ -34,6 +33,12 @@ def limits(kit: Any) -> None:
         limiter.reset("ip")
     one = kit.rate_limiter("one", "1/hour")
     wait_until(lambda: one.hit("ip").local, message="the messages that end local refusals cannot be heard")
+    leased = kit.rate_limiter("leased", "100000/minute", lease=True)
+    wait_until(lambda: leased.hit("ip").local, message="no slice of a limit was leased")
+
+
+def shared_limits(kit: Any) -> None:
+    """Limits that fall back to an honest share, alone and with one of another slot."""
     shared = kit.rate_limiter("shared", "5/minute", on_outage="local")
     assert shared.hit("ip").allowed
     kit.store.roster.sign()
@@ -42,8 +47,6 @@ def limits(kit: Any) -> None:
     assert not kit.hit_all([(shared, "ip"), (kit.rate_limiter("closed", "0/hour"), "ip")]).degraded
     kit.store.keys.slotted = slotted
     assert shared.peek("ip").remaining == 4
-    leased = kit.rate_limiter("leased", "100000/minute", lease=True)
-    wait_until(lambda: leased.hit("ip").local, message="no slice of a limit was leased")
 
 
 def in_flight(kit: Any) -> None:
