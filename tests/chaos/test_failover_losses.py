@@ -133,3 +133,20 @@ def test_flags_that_were_lost_are_lost_everywhere(sentinels: Sentinels, connect:
         wait_until(lambda: writer.flags.value("on", 0) == reader.flags.value("on", 0) == 1, 30)
         assert writer.flags.set("on", Flag(default=3), wait=10).complete
         assert reader.flags.value("on", 0) == 3
+
+
+def test_a_slot_that_was_lost_is_granted_again_under_a_higher_fence(
+    sentinels: Sentinels, connect: Callable[..., Any]
+) -> None:
+    kit, others = connect(), connect()
+    slots, theirs = (one.in_flight("reports", 1, lease=60) for one in (kit, others))
+    theirs.acquire("k").release()
+    sentinels.in_step()
+    sentinels.unfollowed(sentinels.primary())
+    held = slots.acquire("k")
+    assert held
+    sentinels.fail_over(others)
+    again = theirs.acquire("k", timeout=30)
+    assert again
+    assert not again.degraded
+    assert again.fence > held.fence
