@@ -1,7 +1,7 @@
 """The replica's operations: synchronise, write, put back, list history and readers.
 
 Keys, all under one hash tag ``{<name>}`` of kind ``replica``:
-    …:meta     hash   epoch, version                          kept for ever
+    …:meta     hash   epoch, version, bare                    kept for ever
     …:docs     hash   name -> ``<version>:<JSON text>``       kept for ever
     …:log      list   JSON, newest first, the last 1,000      kept for ever
     …:workers  sorted set  reader -> last sign of life, ms    expires
@@ -26,7 +26,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from statekit.errors import CorruptValue, UsageError, VersionConflict
+from statekit.errors import CorruptValue, StoreUnavailable, UsageError, VersionConflict
 from statekit.replica.protocol import Message, Snapshot, dumped
 from statekit.store.codec import DEEPEST, tree
 from statekit.store.keys import Keys, encoded
@@ -186,10 +186,16 @@ class Convergence:
 
 
 def sync(at: Address, reader: Reader, shown: Snapshot, fresh: str, now: Now) -> Op[Sequence[Any]]:
-    """Ask what `shown` lacks, and acknowledge it; the reply is for `protocol.synced`."""
+    """Ask what `shown` lacks, and acknowledge it; the reply is for `protocol.synced`.
+
+    If the documents of exactly this version are gone, evicted from under their version, they are put back first.
+    """
     keys = (at.meta, at.docs, at.log, at.workers, at.acks)
     args = (reader.worker, shown.epoch, shown.version, reader.lifetime_ms, fresh, at.channel, now)
     reply: Sequence[Any] = yield from SYNC(keys, args)
+    if reply[0] == b"lost" and (reply[1], reply[2]) == (shown.epoch.encode(), b"%d" % shown.version):
+        yield from restore(at, shown, fresh)
+        reply = yield from SYNC(keys, args)
     return reply
 
 
@@ -211,7 +217,8 @@ def write(
 
     If the store has lost the data set `shown` came from, that is put back first, under the fresh epoch: a
     write after a flush must not take all other documents away from readers that still show them. Raises
-    `VersionConflict`, or `Absent` if there is nothing to delete.
+    `VersionConflict`, or `Absent` if there is nothing to delete; `StoreUnavailable` if documents were lost that
+    only another process can put back.
     """
     fresh, lifetime, now = draw
     _signature(*who)
@@ -224,8 +231,13 @@ def write(
         wanted = "" if expected is None else expected
         args = (_field(name), text or "", wanted, signed, epoch, KEEP, lifetime, at.channel, now)
         reply = yield from WRITE(keys, args)
-        if reply[0] != b"empty":
+        if reply[0] not in {b"empty", b"lost"}:
             break
+        if not shown.knows():
+            raise StoreUnavailable(
+                f"the store has lost the documents of {at.name!r}: a process that shows them puts them back within"
+                f" {RECONCILE:g} s; if there is none, restore() begins anew without them"
+            )
         yield from restore(at, shown, fresh)
     if reply[0] == b"conflict":
         raise VersionConflict(

@@ -117,7 +117,7 @@ class LocalCopy(Generic[S]):
         """Take an answer; True if it is worth asking again: to get more, or to acknowledge."""
         step = self._take(lambda shown: protocol.synced(shown, asked.epoch, reply))
         self._confirmed = monotonic()
-        self._lost = step.empty and step.snapshot.knows()
+        self._lost = step.lost
         asked_for_all, self._whole = self._whole, step.whole
         return step.fetch or step.snapshot is not asked or asked_for_all
 

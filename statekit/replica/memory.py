@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from typing import Any
 
-from statekit.replica.protocol import dumped
 from statekit.store.memory import Data, Twins
 from statekit.store.op import Arg, Reply
 
@@ -31,8 +31,11 @@ def _sync(data: Data, keys: Sequence[str], args: Sequence[Arg]) -> Reply:
     known = data.get(meta)
     if known is None:
         return [b"empty"]
+    if _lost(data, known, docs):
+        return [b"lost", known["epoch"].encode(), _number(known["version"])]
     if known["epoch"] == _text(epoch) and int(version) > known["version"]:
-        known = {"epoch": _text(fresh), "version": int(version) + 1}
+        bare = 0 if data.get(docs) else int(version) + 1
+        known = {"epoch": _text(fresh), "version": int(version) + 1, "bare": bare}
         data.put(meta, known, 0)
         data.publish(_text(channel), '{"look":true}')
     head = [known["epoch"].encode(), _number(known["version"])]
@@ -43,6 +46,11 @@ def _sync(data: Data, keys: Sequence[str], args: Sequence[Arg]) -> Reply:
     if known["epoch"] == _text(epoch) and missing <= len(entries):
         return [b"delta", *head, entries[:missing]]
     return [b"full", *head, [part for pair in (data.get(docs) or {}).items() for part in pair]]
+
+
+def _lost(data: Data, known: dict[str, Any], docs: str) -> bool:
+    """Whether the documents of a data set are gone without anybody having deleted them."""
+    return known["bare"] != known["version"] and data.get(docs) is None
 
 
 def _note(data: Data, keys: tuple[str, str], worker: str, ack: str, lifetime: int, now: Arg) -> None:
@@ -65,19 +73,22 @@ def _write(data: Data, keys: Sequence[str], args: Sequence[Arg]) -> Reply:
     known = data.get(meta)
     if known is None and not fresh:
         return [b"empty"]
+    if known is not None and _lost(data, known, docs):
+        return [b"lost"]
     documents = dict(data.get(docs) or {})
     had, _, before = documents.get(_bytes(name), b"0:null").decode().partition(":")
     if expected not in ("", int(had)):
         return [b"conflict", had.encode()]
     if not text and _bytes(name) not in documents:
         return [b"absent"]
-    known = known or {"epoch": _text(fresh), "version": 0}
+    known = known or {"epoch": _text(fresh), "version": 0, "bare": 0}
     known = {**known, "version": known["version"] + 1}
     if text:
         documents[_bytes(name)] = f"{known['version']}:{_text(text)}".encode()
     else:
         documents.pop(_bytes(name), None)
-    head = f'{dumped(known)[:-1]},"at":{at},{_text(who)}'
+    known["bare"] = known["bare"] if documents else known["version"]
+    head = f'{{"epoch":"{known["epoch"]}","version":{known["version"]},"at":{at},{_text(who)}'
     tail = f',"after":{_text(text) or "null"}}}'
     entries = [f'{head},"before":{before}{tail}'.encode(), *(data.get(log) or [])]
     for key, value in ((meta, known), (docs, documents), (log, entries[: int(keep)])):
@@ -93,12 +104,16 @@ def _write(data: Data, keys: Sequence[str], args: Sequence[Arg]) -> Reply:
 def _reseed(data: Data, keys: Sequence[str], args: Sequence[Arg]) -> Reply:
     meta, docs = keys
     epoch, version, channel, pairs = args
-    if data.get(meta) is not None:
+    known = data.get(meta)
+    if known is not None and not _lost(data, known, docs):
         return 0
+    data.delete(docs)
     flat = json.loads(_text(pairs))
     names = [one.encode("utf-8", "surrogatepass") for one in flat[::2]]
-    data.put(docs, dict(zip(names, (one.encode() for one in flat[1::2]), strict=True)), 0)
-    data.put(meta, {"epoch": _text(epoch), "version": int(version) + 1}, 0)
+    if flat:
+        data.put(docs, dict(zip(names, (one.encode() for one in flat[1::2]), strict=True)), 0)
+    begins = int(version) + 1
+    data.put(meta, {"epoch": _text(epoch), "version": begins, "bare": 0 if flat else begins}, 0)
     data.publish(_text(channel), '{"look":true}')
     return 1
 

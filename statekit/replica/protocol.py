@@ -78,7 +78,8 @@ class Step:
     snapshot: Snapshot
     changed: frozenset[str] = frozenset()
     fetch: bool = False
-    empty: bool = False
+    lost: bool = False
+    """The store has lost what it had, as far as this reader can tell."""
     whole: bool = False
     """Ask for everything: the changes alone cannot be read (a newer release wrote them)."""
 
@@ -104,12 +105,12 @@ def synced(snapshot: Snapshot, asked: str, reply: Sequence[Any]) -> Step:
     kind = reply[0]
     if snapshot.epoch != asked:
         return Step(snapshot, fetch=True)
-    if kind == b"empty":
-        return Step(snapshot, empty=True)
+    if kind in {b"empty", b"lost"}:
+        return Step(snapshot, lost=kind == b"lost" or snapshot.knows())
     try:
         epoch, version = reply[1].decode(), int(reply[2])
     except ValueError:  # another program wrote there: no data set that can be read
-        return Step(snapshot, empty=True)
+        return Step(snapshot, lost=snapshot.knows())
     if kind == b"full":
         return _replaced(snapshot, epoch, version, reply[3])
     if kind == b"delta":

@@ -1,6 +1,6 @@
 -- Write or delete one document: compare, store, count, remember, publish; all or nothing.
 --
--- KEYS[1]  meta     hash: epoch, version; kept for ever
+-- KEYS[1]  meta     hash: epoch, version, bare: the version at which there were no documents; kept for ever
 -- KEYS[2]  docs     hash: name -> "<version>:<JSON text>"; kept for ever
 -- KEYS[3]  log      list, newest first: one JSON object a write, bounded by count; kept for ever
 -- KEYS[4]  workers  sorted set: reader -> milliseconds of its last sign of life
@@ -18,7 +18,8 @@
 -- Returns {'written', epoch, version, at in microseconds, live readers}
 --         {'conflict', version of the document}
 --         {'absent'}  there is no document to delete; nothing written
---         {'empty'}
+--         {'empty'}   there is no data set; nothing written
+--         {'lost'}    there is one, but its documents are gone: nothing written, see sync.lua
 --
 -- Configuration must not expire: meta, docs and log carry no TTL, and are PERSISTed in case something gave
 -- them one. They are bounded by the number of documents and by `keep`.
@@ -42,9 +43,13 @@ else
   at = tonumber(now)
 end
 
-local epoch = redis.call('HGET', meta, 'epoch')
+local known = redis.call('HMGET', meta, 'epoch', 'version', 'bare')
+local epoch = known[1]
 if not epoch and fresh == '' then
   return {'empty'}
+end
+if epoch and known[3] ~= known[2] and redis.call('EXISTS', docs) == 0 then
+  return {'lost'}
 end
 
 -- What is there now: "<version>:<JSON text>". What is not that, another program left: it may be written over.
@@ -65,6 +70,7 @@ end
 local version = string.format('%.0f', redis.call('HINCRBY', meta, 'version', 1))
 if text == '' then
   redis.call('HDEL', docs, name)
+  if redis.call('EXISTS', docs) == 0 then redis.call('HSET', meta, 'bare', version) end
   text = 'null'
 else
   redis.call('HSET', docs, name, version .. ':' .. text)

@@ -24,6 +24,7 @@ moves = st.one_of(
     st.tuples(st.just("workers")),
     st.tuples(st.just("restore"), st.lists(names, unique=True, max_size=3)),
     st.tuples(st.just("flush")),
+    st.tuples(st.just("evict")),
     st.tuples(st.just("wait"), st.integers(0, 12)),
     st.tuples(st.just("history")),
 )
@@ -51,6 +52,8 @@ def op_of(at, move, args, draw):  # noqa: PLR0911 - a table of moves
     if move == "restore":
         shown = Snapshot("e1", 5, {name: Document(n, '"x"') for n, name in enumerate(args[0])})
         return core.restore(at, shown, fresh)
+    if move == "evict":
+        return command("DEL", at.docs)
     if move == "flush":
         return emptied(at)
     return core.history(at, None, 5)
