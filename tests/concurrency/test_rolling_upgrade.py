@@ -5,10 +5,7 @@ Each test runs in both directions: what the one writes the other reads, changes 
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,43 +15,10 @@ import pytest
 
 from tests.concurrency.test_leases import Fleet, most_allowed
 from tests.concurrency.test_pools import Stub
+from tests.releases.members import BEFORE, Member, release
 from tests.servers import wait_until
 
-RELEASES = Path(__file__).parents[1] / "releases"
-BEFORE = RELEASES / "statekit-0.1.0-py3-none-any.whl"
 ALGORITHMS = ("sliding-log", "sliding-counter", "gcra", "fixed-window")
-
-
-def environment(path: Path | None) -> dict[str, str]:
-    """That of a process which finds statekit in `path`, or the present one."""
-    return {**os.environ, "PYTHONPATH": str(path or "")}
-
-
-class Member:
-    """A process of one release; a call of it is a call of the verb in releases/member.py."""
-
-    def __init__(self, path: Path | None, url: str, namespace: str) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, str(RELEASES / "member.py"), url, namespace],
-            env=environment(path),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-
-    def __call__(self, verb: str, *arguments: Any, **options: Any) -> Any:
-        assert self.process.stdin
-        assert self.process.stdout
-        self.process.stdin.write(json.dumps([verb, arguments, options]) + "\n")
-        self.process.stdin.flush()
-        told = json.loads(self.process.stdout.readline())
-        if "error" in told:
-            raise RuntimeError(told["error"])
-        return told["answer"]
-
-    def end(self) -> None:
-        self.process.kill()
-        self.process.communicate()
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +29,7 @@ def pairs(servers: Any) -> Iterator[Any]:
     def pair(url: str) -> tuple[Member, Member]:
         if url not in running:
             namespace = f"rolling-{os.getpid()}"
-            running[url] = (Member(BEFORE, url, namespace), Member(None, url, namespace))
+            running[url] = (Member(url, namespace, release(BEFORE)), Member(url, namespace))
         return running[url]
 
     yield pair
@@ -167,7 +131,7 @@ def test_a_limit_hit_by_both_at_once_is_exact(
 def test_leased_slices_of_both_never_add_up_to_more_than_the_limit(
     server_url: str, namespace: str, tmp_path: Path
 ) -> None:
-    paths = [environment(BEFORE), environment(None)] * 2
+    paths = [release(BEFORE), release(None)] * 2
     fleet = Fleet(server_url, namespace, "20000/second", 2.2, tmp_path, environments=paths)
     fleet.start()
     told = fleet.ended()
@@ -222,7 +186,7 @@ def test_slots_in_flight(two: tuple[Member, Member]) -> None:
 
 def test_a_pool_s_budget_is_never_passed(server_url: str, namespace: str) -> None:
     stub = Stub()
-    members = [Member(path, server_url, namespace) for path in (BEFORE, None)]
+    members = [Member(server_url, namespace, release(path)) for path in (BEFORE, None)]
     try:
         for first, second in (members, members[::-1]):
             first("borrow", stub.port, 20, per_process=2, fleet=3)

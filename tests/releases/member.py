@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import socket
 import sys
+import time
 from typing import Any
 
 import statekit
@@ -43,6 +44,9 @@ class Member:
 
     def release(self) -> str:
         return str(statekit.__file__)
+
+    def clock(self) -> float:
+        return time.time()
 
     # -- sessions
 
@@ -118,6 +122,9 @@ class Member:
         """The fence of the slot taken, 0 if none was free."""
         self.held = self.kit.in_flight("reports", limit).acquire("acme")
         return self.held.fence if self.held else 0
+
+    def lost(self) -> bool:
+        return bool(self.held.lost)
 
     def release_hold(self) -> bool:
         return bool(self.held.release())
