@@ -7,8 +7,11 @@ from typing import Any
 import httpx
 import pytest
 from fastapi import APIRouter, FastAPI
+from starlette.responses import JSONResponse
+from starlette.routing import Route
 
 from statekit import TenantSettings
+from statekit.testing import store_down
 from statekit_asgi.fastapi import TenantDep
 
 PAGE = Path(__file__).parents[2] / "docs" / "asgi.md"
@@ -80,3 +83,21 @@ async def test_the_tenants_block_runs(module: dict[str, Any]) -> None:
     run(block_with("tenants=Settings"), module)
     visitor = browser(module["app"])
     assert (await visitor.get("http://acme.shop.example/plan")).json() == "free"
+
+
+async def test_what_endpoints_show_during_an_outage_runs(module: dict[str, Any]) -> None:
+    module |= {"APIRouter": APIRouter, "JSONResponse": JSONResponse}
+    run(block_with("session_outage"), module)
+    app, catalogue = module["app"], module["catalogue"]
+    catalogue.get("/see")(lambda: "seen")
+    app.include_router(catalogue)
+    app.router.routes.append(Route("/profile", module["profile"]))
+    visitor = browser(app)
+    await visitor.post("/cart/apple")
+    assert (await visitor.get("/home")).json() == {"items": ["apple"], "as_of_seconds_ago": None}
+    with store_down(module["kit"]):
+        shown = (await visitor.get("/home")).json()
+        assert (shown["items"], shown["as_of_seconds_ago"] < 60) == (["apple"], True)
+        assert (await visitor.get("/profile")).json() == {"name": None}
+        assert (await visitor.get("/catalogue/see")).json() == "seen"
+        assert (await visitor.get("/cart")).status_code == 503

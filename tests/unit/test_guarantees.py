@@ -45,6 +45,7 @@ class Scene:
         self.ending = self._signed_in().handle
         self.loaded = self.sessions.open(self.id)
         assert self.loaded["cart"] == 1
+        self.read(on_outage="last-seen")
         self.kit.flags.set("new", Flag(), by="ann")
         self.tenants = self.kit.tenants(Settings)
         self.tenants.update("acme", {"plan": "pro"})
@@ -99,6 +100,7 @@ class Scene:
             "`in_flight.count`": lambda: self.reports.count("taken"),
             "reading a session": self.read,
             'the same, `on_outage="anonymous"`': lambda: self.read(on_outage="anonymous"),
+            'the same, `on_outage="last-seen"`, seen before': lambda: self.read(on_outage="last-seen"),
             "`sessions.save`, a new session": self.create,
             "`sessions.save`, one read before": self.change,
             "`sessions.sessions_of`": lambda: self.sessions.sessions_of("user:7"),
