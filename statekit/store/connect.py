@@ -151,6 +151,12 @@ def _silent() -> dict[str, Any]:
     return {"driver_info": None} if hasattr(redis, "DriverInfo") else {"lib_name": None, "lib_version": None}
 
 
+def _named(address: Address) -> dict[str, Any]:
+    """Hold a server's certificate to its name: older clients look only at who signed it."""
+    checked = address.tls and address.options.get("ssl_cert_reqs") != "none"
+    return {"ssl_check_hostname": True} if checked else {}
+
+
 def _common(address: Address, budget: Budget, retry: Any) -> dict[str, Any]:
     checked_budget(budget)
     return {
@@ -159,6 +165,7 @@ def _common(address: Address, budget: Budget, retry: Any) -> dict[str, Any]:
         "socket_connect_timeout": budget.connect,
         "retry": retry,
         **_silent(),
+        **_named(address),
         **{name: value for name, value in address.options.items() if not name.startswith("sentinel_")},
     }
 
@@ -186,6 +193,7 @@ def _watched(address: Address, options: dict[str, Any], sentinel: Any, timeout: 
         if name.startswith("sentinel_")
     }
     tls = {"ssl": True} if address.tls else {}
+    named |= _named(address)
     times = {"socket_timeout": timeout, "socket_connect_timeout": timeout, "retry": options["retry"]}
     asking = {**times, **tls, **named}
     watch = sentinel(address.hosts, sentinel_kwargs=asking)
