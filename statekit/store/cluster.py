@@ -72,6 +72,8 @@ class ClusterTransport(Nodes):
             if missing and self._map is not None:
                 return  # whoever was waited for has it
             self._ask_around(deadline)
+            while self._gone:
+                self._gone.pop().close()
         finally:
             self._looking.release()
 
@@ -157,7 +159,7 @@ class AsyncClusterTransport(Nodes):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self._asking: asyncio.Task[None] | None = None
+        self._asking: asyncio.Task[StoreUnavailable | None] | None = None
 
     async def exchange(self, calls: Round, budget: float) -> list[Reply]:
         steps = self.routed(calls, monotonic() + budget)
@@ -191,18 +193,22 @@ class AsyncClusterTransport(Nodes):
             self._asking = loop.create_task(self._ask_around(budget))
         done, _ = await asyncio.wait({self._asking}, timeout=budget)
         if self._map is None:
-            if done:
-                self._asking.result()
+            if done and (failure := self._asking.result()) is not None:
+                raise StoreUnavailable(*failure.args) from failure
             raise StoreTimeout("the cluster did not answer in time")
 
-    async def _ask_around(self, budget: float) -> None:
+    async def _ask_around(self, budget: float) -> StoreUnavailable | None:
         asking = self.learning()
         try:
             node = next(asking)
             while True:
                 node = asking.send(await self._asked(self.node(node).exchange(ASK_FOR_MAP, budget)))
+        except StoreUnavailable as error:
+            return error
         except StopIteration:
-            return
+            while self._gone:
+                await self._gone.pop().close()
+            return None
 
     async def _asked(self, exchange: Awaitable[list[Reply]]) -> Answer:
         try:
@@ -220,5 +226,7 @@ class AsyncClusterTransport(Nodes):
         return AsyncShardSubscriber(self)
 
     async def close(self) -> None:
+        if self._asking is not None and self._asking.get_loop() is asyncio.get_running_loop():
+            self._asking.cancel()
         for node in tuple(self._nodes.values()):
             await node.close()

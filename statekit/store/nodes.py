@@ -64,6 +64,8 @@ class Nodes:
         self._nodes: dict[Node, Any] = {
             seeds[0]: make(seeds[0])
         }  # an option it does not know is told at once
+        self._gone: list[Any] = []
+        """Transports of nodes that have left the cluster, to be closed."""
         self._breakers: dict[Node, Breaker] = {}
         self._map: SlotMap | None = None
         self._stale = True
@@ -214,6 +216,10 @@ class Nodes:
 
     def _take(self, told: SlotMap) -> None:
         self._map, self._stale = told, False
+        staying = {*told.primaries, *told.replicas, *self._seeds}
+        for node in [node for node in self._nodes if node not in staying]:
+            self._breakers.pop(node, None)
+            self._gone.append(self._nodes.pop(node))
 
 
 def _answered(answer: Answer) -> Sequence[Reply]:

@@ -119,7 +119,7 @@ class _Governed:
         except GeneratorExit:  # a cancelled task, an interrupt
             self.breaker.abandoned(monotonic())
             raise
-        self._report(calls, start, None)
+        self._report(calls, start, next((one for one in replies if isinstance(one, StoreUnavailable)), None))
         return replies
 
     def _completed(self, calls: Round) -> Generator[Round, Sequence[Reply], Sequence[Reply]]:

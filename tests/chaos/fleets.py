@@ -55,6 +55,8 @@ class Cluster:
         self.nodes = [Server(program, options, ANY) for _ in range(masters * (1 + replicas))]
         self._first = masters
         self._ids: dict[int, str] = {}
+        self._away: list[Server] = []
+        """Nodes that were killed or frozen."""
 
     @property
     def url(self) -> str:
@@ -94,7 +96,7 @@ class Cluster:
 
     @property
     def living(self) -> list[Server]:
-        return [node for node in self.nodes if node.pid]
+        return [node for node in self.nodes if node not in self._away]
 
     @property
     def masters(self) -> list[Server]:
@@ -141,12 +143,29 @@ class Cluster:
     def kill(self, node: Server) -> Server:
         """End a node with -9; its files stay for `revive`."""
         node.kill()
-        node.pid = 0
+        self._away.append(node)
         return node
 
     def revive(self, node: Server) -> None:
         """Start a killed node again; the others make a replica of it if it was replaced."""
         node.start()
+        self._away.remove(node)
+
+    def freeze(self, node: Server) -> Server:
+        """Let a node answer nothing while its sockets stay open; the others take it for dead."""
+        node.freeze()
+        self._away.append(node)
+        return node
+
+    def thaw(self, node: Server) -> None:
+        node.thaw()
+        self._away.remove(node)
+
+    def hand_over(self, master: Server) -> None:
+        """Let a replica take a master's place as one does before an upgrade: both live, and nothing is lost."""
+        replica = self.replicas_of(master)[0]
+        tell(replica, "CLUSTER", "FAILOVER")
+        wait_until(lambda: "role:master" in tell(replica, "INFO", "replication"), 30, "nobody took over")
 
     def move_slot(self, key: str, to: Server, pause: Any = lambda: None) -> None:
         """Move the slot of a key, with all that lies in it, as an administrator would.
