@@ -146,6 +146,9 @@ class _Sessions(Generic[S]):
 class Sessions(_Sessions[Store]):
     """Sessions in the shared store, for blocking code: ids are strict, saves never undo each other.
 
+    Of a kit made with ``replicas``, whatever signs somebody in or out also raises `NotReplicated`: it is done, but too
+    few replicas have it yet, so a failover now would undo it.
+
     >>> from statekit import StateKit
     >>> sessions = StateKit.in_memory().sessions(idle=7200, absolute=43200)
     >>> s = sessions.open(None)

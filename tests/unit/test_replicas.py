@@ -10,7 +10,7 @@ import pytest
 import redis
 
 from statekit import AsyncStateKit, Flag, StateKit, TenantSettings
-from statekit.errors import NotReplicated, StoreRejected, StoreUnavailable, UsageError
+from statekit.errors import NotReplicated, StoreReadOnly, StoreRejected, StoreUnavailable, UsageError
 from statekit.store.op import Call, Op, Script, command, together
 from statekit.store.outage import Budget
 from statekit.store.replicas import gathered, question, replicated
@@ -210,6 +210,20 @@ def test_a_script_that_was_forgotten_is_confirmed_all_the_same(kit: Any, pair: P
     pair.primary.ask("SCRIPT", "FLUSH")
     with pair.replica.frozen(), pytest.raises(NotReplicated):
         sessions.revoke(session.handle)
+
+
+def test_a_primary_that_wants_more_replicas_than_it_has_refuses_writes(pair: Pair, namespace: str) -> None:
+    """What bounds a primary that is cut off, for all writes; Redis 6.2 does not apply it inside scripts."""
+    pair.primary.ask("CONFIG", "SET", "min-replicas-to-write", 2)
+    try:
+        with StateKit.connect(pair.primary.url, namespace, budget=PATIENT, snapshot_dir=None) as kit:
+            if int(pair.primary.ask("INFO", "server")["redis_version"].split(".")[0]) < 7:
+                kit.flags.set("on", Flag())
+            else:
+                with pytest.raises(StoreReadOnly, match="NOREPLICAS"):
+                    kit.flags.set("on", Flag())
+    finally:
+        pair.primary.ask("CONFIG", "SET", "min-replicas-to-write", 0)
 
 
 def test_a_user_who_may_not_ask_is_told(pair: Pair, namespace: str) -> None:
