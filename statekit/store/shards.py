@@ -6,6 +6,7 @@ Rule 1: one connection, to any node, subscribes to every channel in the classic 
 Rule 2: beside it there is a connection for each shard that owns a sharded channel. If one ends, stays silent, or its
         node no longer owns the channel, only that channel is subscribed anew, wherever the map says it is by then, and the
         confirmation tells its listeners of the gap, as at every begin.
+Rule 3: a shard that refuses (an ACL, an older server) is not asked again: there readers find what is new by asking.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import selectors
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
-from statekit.errors import StoreError
+from statekit.errors import StoreError, StoreRejected
 from statekit.store.keys import is_sharded
 from statekit.store.push import IDLE, Signal, Watch
 
@@ -29,6 +30,8 @@ RETRY: Final = 0.2
 """Seconds between two attempts to find the owner of a channel."""
 PATIENCE: Final = 0.5
 """Seconds a look at the map may take."""
+PASSING: Final = ("MOVED", "CLUSTERDOWN")
+"""What a node may say to a subscription that is worth another attempt, once the map has been read."""
 QUIET: Final = ("pong", "", b"")
 
 
@@ -54,16 +57,19 @@ class _Shards:
         for channel, node in tuple(self._at.items()):
             owner = self._cluster.owner_of(channel)
             if owner is not None and owner != node:
-                places.setdefault(owner, []).append(channel)
                 self._at[channel] = owner
+                places.setdefault(owner, []).append(channel)
         return places
 
-    def _lost(self, node: Node) -> Any:
-        """Give up a connection: who was on it has to find another."""
+    def _lost(self, node: Node, error: StoreError) -> Any:
+        """Give up a connection: who was on it has to find another, unless that is not allowed or not known there."""
+        refused = isinstance(error, StoreRejected) and str(error).split(" ")[0] not in PASSING
         self._cluster.doubt()
         self._due = monotonic() + RETRY
-        for channel, at in tuple(self._at.items()):
-            if at == node:
+        for channel in [channel for channel, at in tuple(self._at.items()) if at == node]:
+            if refused:
+                del self._at[channel]
+            else:
                 self._at[channel] = None
         del self._watches[node]
         return self._lines.pop(node)
@@ -78,9 +84,10 @@ class _Shards:
         if node is not None:
             self._watches[node].heard()
             if signal[0] == "unsubscribe":  # the slot has gone elsewhere
-                self._at[signal[1]] = None
-                self._due = 0.0
-                self._cluster.doubt()
+                if self._at.get(signal[1]) == node:
+                    self._at[signal[1]] = None
+                    self._due = 0.0
+                    self._cluster.doubt()
                 return QUIET
         return signal
 
@@ -128,10 +135,10 @@ class ShardSubscriber(_Shards):
     def _read(self, node: Node | None, line: Any) -> Signal | None:
         try:
             signal = line.get(0)
-        except StoreError:
+        except StoreError as error:
             if node is None:
                 raise
-            self._lost(node).close()
+            self._lost(node, error).close()
             return QUIET
         return None if signal is None else self._heard(node, signal)
 
@@ -148,16 +155,16 @@ class ShardSubscriber(_Shards):
             try:
                 if self._watches[node].silent(monotonic()):
                     line.ping()
-            except StoreError:
-                self._lost(node).close()
+            except StoreError as error:
+                self._lost(node, error).close()
         self._cluster.look(PATIENCE)
         for node, channels in self._strayed().items():
             try:
                 if node not in self._lines:
                     self._opened(node).connect()
                 self._lines[node].subscribe(*channels, sharded=True)
-            except StoreError:
-                self._lost(node).close()
+            except StoreError as error:
+                self._lost(node, error).close()
 
     def close(self) -> None:
         for line in (self._main, *self._lines.values()):
@@ -198,10 +205,10 @@ class AsyncShardSubscriber(_Shards):
     async def _read(self, node: Node | None, line: Any) -> Signal:
         try:
             signal: Signal = line.taken()
-        except StoreError:
+        except StoreError as error:
             if node is None:
                 raise
-            await self._lost(node).close()
+            await self._lost(node, error).close()
             return QUIET
         return self._heard(node, signal)
 
@@ -210,16 +217,16 @@ class AsyncShardSubscriber(_Shards):
             try:
                 if self._watches[node].silent(monotonic()):
                     await line.ping()
-            except StoreError:
-                await self._lost(node).close()
+            except StoreError as error:
+                await self._lost(node, error).close()
         await self._cluster.look(PATIENCE)
         for node, channels in self._strayed().items():
             try:
                 if node not in self._lines:
                     await self._opened(node).connect()
                 await self._lines[node].subscribe(*channels, sharded=True)
-            except StoreError:
-                await self._lost(node).close()
+            except StoreError as error:
+                await self._lost(node, error).close()
 
     async def close(self) -> None:
         for line in (self._main, *self._lines.values()):

@@ -115,6 +115,27 @@ def test_an_older_release_hears_by_its_next_question(cluster, namespace, monkeyp
         wait_until(lambda: older.flags.get("pay") == Flag(rollout=3), 30)
 
 
+@pytest.mark.parametrize("colour", ["blocking", "asyncio"])
+def test_who_may_not_listen_to_a_shard_asks(cluster, namespace, monkeypatch, writer, colour):
+    """And does not try again and again."""
+    monkeypatch.setattr(core, "RECONCILE", 0.3)
+    for node in cluster.nodes:
+        tell(node, "ACL", "SETUSER", "deaf", "on", ">pw", "~*", "&*", "+@all", "-ssubscribe", "-spublish")
+    url = cluster.url.replace("//", "//deaf:pw@")
+    options = {"budget": PATIENT, "snapshot_dir": None}
+    reader: Any = (
+        StateKit.connect(url, namespace, **options)
+        if colour == "blocking"
+        else Blocking(AsyncStateKit.connect(url, namespace, **options))
+    )
+    with reader:
+        for turn, kit in enumerate((writer, reader)):  # what it writes itself goes to all
+            kit.flags.set("pay", Flag(rollout=turn))
+            wait_until(lambda turn=turn: reader.flags.get("pay") == Flag(rollout=turn), 30)
+        wait_until(lambda: not reader.store.push.live._lines, 30)
+        assert not reader.store.push.live._at
+
+
 def test_a_cluster_without_sharded_publishing_tells_everybody(namespace, only_push):
     with Cluster("redis62", replicas=0) as cluster:
         kits = [
