@@ -119,10 +119,7 @@ class Pair:
         self.primary = Server(program, quick, ANY).start()
         follow = ("--replicaof", "127.0.0.1", str(self.primary.port))
         self.replica = Server(program, (*quick, *follow), ANY).start()
-        wait_until(self._follows, 30, "the replica does not follow")
-
-    def _follows(self) -> bool:
-        return bool(self.primary.ask("INFO", "replication").get("slave0", {}).get("state") == "online")
+        wait_until(lambda: self.primary.ask("WAIT", 1, 100), 30, "the replica does not follow")
 
     def stop(self) -> None:
         for server in (self.replica, self.primary):
