@@ -297,14 +297,16 @@ class Session(MutableMapping[str, Any]):
     def delta(self) -> tuple[dict[str, bytes], set[str]]:
         """What a save has to write: encoded values that differ from the stored ones, and keys to delete.
 
+        A sign-in also writes what was assigned without differing: what is stored may have ended meanwhile.
         Raises `NonPrimitiveValue` if something that is not data was put inside a stored list or dict.
         """
         assigned, changed = self._assigned, {}
+        insists = assigned if self.change is Change.SIGN_IN else ()
         stored = self.wire.get if self._seals is None else self._stored
         for key, value in self._values.items():
             if key in assigned or type(value) not in UNALTERABLE:
                 raw = encode(value, f"session[{key!r}]")
-                if raw != stored(key):
+                if raw != stored(key) or key in insists:
                     changed[key] = raw
         return changed, set(self._deleted)
 
@@ -319,11 +321,27 @@ class Session(MutableMapping[str, Any]):
     def written(self, record: Record | None) -> None:
         """Take note of what the store holds now; the next save starts from there."""
         self._written_under(self._id)
+        renewed = self.change is not UNCHANGED
         self.record, self.change, self.carries = record, UNCHANGED, True
         self._principal = record.principal if record else None
         self.wire = record.fields if record else {}
         self._assigned.clear()
         self._deleted.clear()
+        if renewed:
+            self._reread()
+
+    def _reread(self) -> None:
+        """Forget values that the store does not hold: others wrote meanwhile, or it had ended.
+
+        A list that was read before must not bring them back with the next save.
+        """
+        stale = [
+            key
+            for key, value in self._values.items()
+            if key not in self.wire or encode(value, f"session[{key!r}]") != self._stored(key)
+        ]
+        for key in stale:
+            del self._values[key]
 
     def mint_again(self) -> None:
         """Forget the id that was to be used: it is taken."""

@@ -348,6 +348,40 @@ def test_two_sign_ins_at_once_both_hold(kit: Any, another_kit: Any) -> None:
     assert len(here.sessions_of("user:7")) == 2
 
 
+def test_what_a_sign_in_assigns_is_kept_even_if_it_was_the_same_in_a_session_that_just_ended(
+    kit: Any, another_kit: Any
+) -> None:
+    sessions = kit.sessions()
+    id_ = begun(sessions, theme="dark", cart=["sku-1"])
+    session = sessions.open(id_)
+    handle, cart = session.handle, session["cart"]
+    session["theme"] = "dark"
+    session.sign_in("user:7")
+    another_kit.sessions().revoke(handle)
+    sessions.save(session)
+    assert dict(session) == {"theme": "dark"}
+    cart.append("sku-2")
+    session["seen"] = True
+    sessions.save(session)
+    assert dict(sessions.open(session.id)) == {"theme": "dark", "seen": True}
+
+
+def test_a_renewed_session_shows_what_others_wrote_meanwhile_and_keeps_it(kit: Any, another_kit: Any) -> None:
+    sessions = kit.sessions()
+    id_ = begun(sessions, cart=["sku-1"])
+    session = sessions.open(id_)
+    assert session["cart"] == ["sku-1"]
+    other = another_kit.sessions().open(id_)
+    other["cart"].append("sku-2")
+    another_kit.sessions().save(other)
+    session.sign_in("user:7")
+    sessions.save(session)
+    assert session["cart"] == ["sku-1", "sku-2"]
+    session["seen"] = True
+    sessions.save(session)
+    assert sessions.open(session.id)["cart"] == ["sku-1", "sku-2"]
+
+
 def test_a_sign_in_whose_session_just_ended_begins_afresh(kit: Any, another_kit: Any) -> None:
     here, there = kit.sessions(), another_kit.sessions()
     old = begun(here, cart=["a"])

@@ -47,17 +47,27 @@ class Visit:
     view: bool = False
     change: str = ""
     carries: bool = True
+    assigned: set[str] = field(default_factory=set)
     created: int = 0
     absolute: int = 0
 
     @property
     def changed(self) -> Content:
-        """What it wants written: values that are not what it knows to be there."""
+        """What it wants written: values that are not what it knows to be there; signing in, also what it assigned."""
+        insists = self.assigned if self.change == "sign-in" else set[str]()
         return {
             key: value
             for key, value in self.shown.items()
-            if key not in self.known or self.known[key] != value
+            if key in insists or key not in self.known or self.known[key] != value
         }
+
+    def assign(self, key: str, value: Any) -> None:
+        self.shown[key] = deepcopy(value)
+        self.assigned.add(key)
+
+    def delete(self, key: str) -> Any:
+        self.assigned.discard(key)
+        return self.shown.pop(key, None)
 
     @property
     def deleted(self) -> set[str]:
@@ -71,12 +81,12 @@ class Visit:
             self.change = self.change or "renew"
 
     def sign_out(self) -> None:
-        self.known, self.shown, self.principal, self.carries = {}, {}, None, False
+        self.known, self.shown, self.principal, self.carries, self.assigned = {}, {}, None, False, set()
         self.change = "sign-out" if self.id is not None else ""
 
     def stands(self, id_: str | None, record: Record | None) -> None:
         """From here on it starts from what was written."""
-        content = deepcopy(record.content) if record else {}
+        content, self.assigned = deepcopy(record.content) if record else {}, set()
         self.id, self.known, self.shown, self.change, self.carries = id_, content, deepcopy(content), "", True
         self.principal, self.view = (record.principal, False) if record else (None, False)
         self.created, self.absolute = (record.created, record.absolute) if record else (0, 0)
@@ -143,7 +153,7 @@ class Store:
             return "superseded"
         record.content = self._merged(record.content, visit)
         record.touched = self.now
-        visit.known = deepcopy(visit.shown)
+        visit.known, visit.assigned = deepcopy(visit.shown), set()
         return "saved"
 
     def _renewed(self, visit: Visit, fresh: str) -> str:
@@ -172,6 +182,7 @@ class Store:
         grace = 0 if signs_in and old.principal is not None else self.rules.grace
         old.after = None if signs_in else fresh
         old.ended = grace == 0
+        old.before = None if old.ended else old.before  # a name that is only kept taken tells no more than its successor
         old.retired = min(self.now + grace, old.touched + self.rules.idle, old.absolute)
 
     def _created(self, visit: Visit, fresh: str, record: Record) -> str:
