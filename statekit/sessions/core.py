@@ -115,26 +115,22 @@ class Operations(Endings):
         if session.outage is not None:
             self.degraded("save", session.outage)
             return SaveOutcome.DEGRADED
-        sealed = self._sealed(session, delta)
+        sealed = _sealed(session, delta)
+        content = sealed.applied(session.wire)
+        self._weigh(session, content)
         if session.change is UNCHANGED and session.record is not None:
-            return (yield from self._updating(session, session.record, sealed))
+            return (yield from self._updating(session, session.record, sealed, content))
         writing = self._writing(session, delta, sealed)
         if session.change is UNCHANGED:
             return (yield from writing)
         return (yield from self.confirmed(writing))  # type: ignore[no-any-return]
-
-    def _sealed(self, session: Session, delta: Delta) -> Delta:
-        """What is to be written, as it is to lie in the store; raises `SessionTooLarge` if that is too much."""
-        sealed = Delta(session.sealed(delta.changed), delta.deleted)
-        self._weigh(session, sealed.applied(session.wire))
-        return sealed
 
     def _writing(self, session: Session, delta: Delta, sealed: Delta) -> Op[SaveOutcome]:
         try:
             return (yield from self._attempting(session, sealed))
         except _Taken:
             session.mint_again()
-            return (yield from self._attempting(session, self._sealed(session, delta)))
+            return (yield from self._attempting(session, _sealed(session, delta)))
 
     def _attempting(self, session: Session, delta: Delta) -> Op[SaveOutcome]:
         if session.change is Change.SIGN_OUT:
@@ -143,7 +139,9 @@ class Operations(Endings):
             return (yield from self._renewing(session, delta))
         return (yield from self._creating(session, Draft(delta.changed)))
 
-    def _updating(self, session: Session, record: Record, delta: Delta) -> Op[SaveOutcome]:
+    def _updating(
+        self, session: Session, record: Record, delta: Delta, content: dict[str, bytes]
+    ) -> Op[SaveOutcome]:
         if record.retired:
             return SaveOutcome.SUPERSEDED
         reply = yield from SAVE(
@@ -157,7 +155,7 @@ class Operations(Endings):
             ),
         )
         if reply == b"saved":
-            record = record.holding(delta.applied(session.wire))
+            record = record.holding(content)
             self.seen.note(record, session.asked, delta)
             session.written(record)
             return SaveOutcome.SAVED
@@ -273,6 +271,12 @@ class Operations(Endings):
         live = False if record is None else (yield from self._revoking(record.handle))
         session.written(None)
         return live
+
+
+def _sealed(session: Session, delta: Delta) -> Delta:
+    """What is to be written as it is to lie in the store, under the id that the session will have."""
+    changed = session.sealed(delta.changed)
+    return delta if changed is delta.changed else Delta(changed, delta.deleted)
 
 
 class _Taken(SessionError):
