@@ -119,7 +119,12 @@ class Pair:
         self.primary = Server(program, quick, ANY).start()
         follow = ("--replicaof", "127.0.0.1", str(self.primary.port))
         self.replica = Server(program, (*quick, *follow), ANY).start()
-        wait_until(lambda: self.primary.ask("WAIT", 1, 100), 30, "the replica does not follow")
+        wait_until(self._confirms, 30, "the replica does not follow")
+
+    def _confirms(self) -> bool:
+        with redis.Redis(port=self.primary.port, single_connection_client=True) as client:
+            client.set("first", "write")
+            return bool(client.wait(1, 100))
 
     def stop(self) -> None:
         for server in (self.replica, self.primary):
