@@ -87,7 +87,9 @@ def test_an_empty_session_leaves_no_cookie_and_no_key(site: Any) -> None:
 
 def test_the_cookie_is_sent_when_the_id_is_new_and_only_then(site: Any) -> None:
     shop_ = shop(site)
-    first = cookie(shop_.browser.post("/cart/apple"))
+    answer = shop_.browser.post("/cart/apple")
+    assert answer.headers["Cache-Control"] == "no-store"
+    first = cookie(answer)
     assert first is not None
     assert "HttpOnly" in first
     assert "SameSite=Lax" in first

@@ -13,6 +13,7 @@ import redis
 from statekit import Flag, StateKit, StatekitError
 from tests import tour
 from tests.conftest import PATIENT
+from tests.security.tls import free_port
 from tests.servers import SERVERS, Server, binary, wait_until
 from tests.unit.test_operations_doc import PAGE
 
@@ -203,6 +204,29 @@ def test_without_any_one_of_them_something_is_refused(use: str, monkeypatch: pyt
             with suppress(StatekitError):
                 kit.close()
             assert spared in denied(admin, f"no-{spared}"), spared
+
+
+@pytest.mark.parametrize("name", SERVERS)
+def test_a_cluster_takes_what_the_page_adds_and_no_more(name: str) -> None:
+    paragraph = SECTION[SECTION.index("On a cluster add") :]
+    added, newer = (re.findall(r"`(\+[^`]+)`", paragraph))[:2]
+    added = f"{added} {newer}" if name != "redis62" else added
+    slots = range(16384) if name == "redis62" else (0, 16383)
+    with (
+        Server(binary(name), ("--cluster-enabled", "yes"), port=free_port()) as server,
+        redis.Redis(unix_socket_path=str(server.socket)) as admin,
+    ):
+        admin.execute_command("CLUSTER", "ADDSLOTS" if name == "redis62" else "ADDSLOTSRANGE", *slots)
+        wait_until(lambda: admin.cluster("INFO")["cluster_state"] == "ok")
+        admin.execute_command(*WHOLE.split(), *added.split())
+        admin.config_resetstat()
+        url = f"redis+cluster://atlas:password@127.0.0.1:{server.port}"
+        with StateKit.connect(url, "atlas", budget=PATIENT, snapshot_dir=None) as kit:
+            tour.tour(kit)
+        assert denied(admin, "atlas") == set()
+        sent = {name.removeprefix("cmdstat_") for name in admin.info("commandstats")}
+        sent |= {f"{one}|{two}" for one in sent for two in ("slots", "info")} if name == "redis62" else set()
+        assert commands(added) - sent == {"asking"}  # sent while a slot moves
 
 
 @pytest.mark.parametrize("use", [READ, SEEN])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import secrets
 from typing import Any
 
@@ -146,6 +147,15 @@ def test_many_guesses_are_told_to_hooks_by_handle(kit: Any) -> None:
     assert len({one.handle for one in guessed}) == 5
 
 
+def test_ids_are_256_random_bits() -> None:
+    sessions = StateKit.in_memory().sessions()
+    ids = [str(sessions.open(None).id) for _ in range(4000)]
+    assert len(set(ids)) == 4000
+    drawn = [int.from_bytes(base64.urlsafe_b64decode(one + "="), "big") for one in ids]
+    for bit in range(256):
+        assert 1700 < sum(one >> bit & 1 for one in drawn) < 2300  # nine deviations
+
+
 # -- through the frameworks ------------------------------------------------------------------------------
 
 
@@ -201,6 +211,19 @@ async def test_asgi_answers_any_cookie_with_a_session_of_its_own(asgi_app: Any, 
         answer = await browser.get("/", headers=[(b"cookie", b"session=" + raw)])
     assert (answer.status_code, answer.text) == (200, "1")
     assert len(answer.headers.get_list("set-cookie")) == 1
+
+
+def test_an_id_in_an_address_a_form_or_a_header_is_not_read(flask_app: Any) -> None:
+    first = flask_app.test_client().get("/", base_url="https://shop.example")
+    id_ = first.headers["Set-Cookie"].partition("=")[2].partition(";")[0]
+    fresh = flask_app.test_client(use_cookies=False)
+    for name in ("session", "__Host-session", "sid"):
+        answer = fresh.get(
+            f"/?{name}={id_}", base_url="https://shop.example", headers={name: id_, "X-Session": id_}
+        )
+        assert answer.text == "1"
+    carried = {"HTTP_COOKIE": f"__Host-session={id_}"}
+    assert fresh.get("/", base_url="https://shop.example", environ_base=carried).text == "2"
 
 
 def test_a_session_of_another_app_on_the_same_store_is_not_one_here(valkey_url: str, namespace: str) -> None:
