@@ -109,7 +109,7 @@ def test_pages_of_flask_while_the_store_is_stopped(server: Server, namespace: st
         wait_until(lambda browser=browser: browser.get("/").json["cart"])
     answers: list[tuple[float, dict[str, Any]]] = []
     with server.frozen():
-        end = time.monotonic() + 4
+        end = time.monotonic() + 2
 
         def use(browser: Any) -> None:
             while (begin := time.monotonic()) < end:
@@ -164,7 +164,7 @@ async def test_pages_of_asgi_while_the_store_is_stopped(server: Server, namespac
         await known(one)
     server.freeze()
     try:
-        await asyncio.gather(*(use(one, time.monotonic() + 4) for one in browsers))
+        await asyncio.gather(*(use(one, time.monotonic() + 2) for one in browsers))
     finally:
         server.thaw()
     judged(answers)
