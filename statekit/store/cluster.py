@@ -162,23 +162,28 @@ class AsyncClusterTransport(Nodes):
         self._asking: asyncio.Task[StoreUnavailable | None] | None = None
 
     async def exchange(self, calls: Round, budget: float) -> list[Reply]:
-        steps = self.routed(calls, monotonic() + budget)
+        deadline = monotonic() + budget
+        steps = self.routed(calls, deadline)
+        waited = False
         try:
             step = next(steps)
             while True:
-                step = steps.send(await self._taken(step, budget))
+                waited = True
+                step = steps.send(await self._taken(step, max(budget / 4, deadline - monotonic())))
         except StopIteration as stop:
             return stop.value  # type: ignore[no-any-return]
         finally:
             steps.close()
+            if not waited:  # nobody was asked: let the loop turn, for the caller may ask again and again
+                await asyncio.sleep(0)
 
-    async def _taken(self, step: Step, budget: float) -> list[Answer] | None:
+    async def _taken(self, step: Step, left: float) -> list[Answer] | None:
         if isinstance(step, list):
-            return await self._deliver(step, budget)
+            return await self._deliver(step, left)
         if isinstance(step, float):
             await asyncio.sleep(step)
         else:
-            await self.learn(budget)
+            await self.learn(left if self._map is None else left / 2)
         return None
 
     async def look(self, budget: float) -> None:
