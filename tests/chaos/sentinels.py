@@ -47,6 +47,7 @@ class Sentinels:
             for index, port in enumerate(ports[:3]):
                 options = (*quick, *(follow if index else ()))
                 self.servers.append(Server(self._program, options, port).start())
+            self.servers[0].ask("SET", "first", "write", "PX", 60_000)  # to be confirmed, which takes a second
             wait_until(lambda: self.confirmed(self.servers[0]) == 2, 30, "the replicas do not follow")
             for index in range(3):
                 self.watchers.append(self._watcher(index, ports[:3], ports[3:]).start())
