@@ -38,7 +38,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from types import CodeType
 
-from statekit.errors import BudgetError, StoreError, UsageError
+from statekit.errors import BudgetError, CorruptValue, StoreError, UsageError
 from statekit.store.durations import Duration, seconds
 from statekit.store.keys import encoded
 from statekit.store.op import Op, Script
@@ -321,10 +321,12 @@ def viewing(key: str, config: PoolConfig, now: int | str) -> Op[FleetView]:
 
 
 def _process(worker: bytes, record: bytes, now: int) -> ProcessShare:
-    share, open_, in_use, waiting, _want, expires, budget, *_ = map(int, record.split())
-    return ProcessShare(
-        worker.decode(), share, open_, in_use, waiting, budget, lease_left=(expires - now) / 1_000_000
-    )
+    try:
+        share, open_, in_use, waiting, _want, expires, budget, *_ = map(int, record.split())
+        left = (expires - now) / 1_000_000
+        return ProcessShare(worker.decode(), share, open_, in_use, waiting, budget, lease_left=left)
+    except (ValueError, OverflowError) as error:
+        raise CorruptValue(f"{worker[:40]!r}: no report of a process that statekit wrote") from error
 
 
 def median(values: Sequence[float]) -> float:

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
+from statekit.errors import CorruptValue
 from statekit.store.op import Reply
 
 __all__ = ["SEALED", "Delta", "Draft", "Ended", "Record", "field_name", "pairs"]
@@ -56,7 +57,12 @@ class Record:
     @classmethod
     def parsed(cls, handle: str, head: bytes, text: bytes) -> Record:
         """Read the reply of the load script: numbers and lengths in its head, and the parts they measure."""
-        numbers = map(int, head.decode().split()[1:])
+        try:
+            numbers = iter([int(word) for word in head.split()[1:]])
+        except ValueError:
+            raise CorruptValue(
+                f"the record of session {handle[:12]} is damaged: not written by statekit"
+            ) from None
         created, absolute, touched, retired, left, at = islice(numbers, 6)
         principal = _text(text[:at]) if at else None
         fields = {}

@@ -151,6 +151,13 @@ def test_a_writer_into_the_store_gets_errors_of_ours_or_nothing(
             with StateKit.connect(valkey_url, namespace, budget=PATIENT, snapshot_dir=None) as later:
                 assert later.flags.enabled("new") is False
             assert kit.flags.enabled("new") is True
+            kit.pools.register("things", open=object, per_process=1, fleet=2)
+            record = f"sk1:{namespace}:session:{{{session.handle}}}"
+            raw.hset(f"sk1:{namespace}:pool:{{things}}", mapping={b"evil": bomb})
+            raw.hset(record, mapping=dict.fromkeys(("created", "absolute", "touched", "idle"), bomb))
+            told(lambda: kit.pools.fleet("things"))
+            told(lambda: kit.sessions().open(session.id)["b"])
+            told(lambda: kit.sessions().revoke(session.handle))
     raw.close()
 
 
