@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, MutableMapping
 from typing import Any, TypeVar
 
-from statekit.errors import StoreError, StoreUnavailable
+from statekit.errors import NotReplicated, StoreError, StoreUnavailable
 from statekit.sessions.model import Outage, SaveOutcome
 from statekit.sessions.session import Session
 
@@ -142,7 +142,7 @@ class RequestSession(MutableMapping[str, Any]):
         opened = self._opened
         if opened is None or method not in SAFE or opened.on_outage in (None, Outage.RAISE):
             return False
-        if opened.change is not opened.change.NONE or self._signs(opened):
+        if opened.change is not opened.change.NONE or self._signs(opened) or isinstance(error, NotReplicated):
             return False
         if not opened.degraded:  # else it has been counted
             self._sessions.forgive(error)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import redis
+from flask import Flask, session
 
 from statekit import AsyncStateKit, Flag, StateKit, TenantSettings
 from statekit.errors import NotReplicated, StoreReadOnly, StoreRejected, StoreUnavailable, UsageError
@@ -15,6 +16,7 @@ from statekit.store.op import Call, Op, Script, command, together
 from statekit.store.outage import Budget
 from statekit.store.replicas import gathered, question, replicated
 from statekit.testing import Blocking, recorded
+from statekit_flask import StatekitFlask
 from tests.conftest import PATIENT
 from tests.servers import ANY, Server, binary, wait_until
 
@@ -108,6 +110,26 @@ def test_a_number_of_replicas_is_a_number(given: Any) -> None:
 
 
 # -- a primary and its replica ---------------------------------------------------------------------------
+
+
+def test_a_sign_in_that_is_not_confirmed_is_never_passed_over_by_a_route(
+    valkey_url: str, namespace: str
+) -> None:
+    """However forgiving the route was declared to be: the session is there, and its visitor would not know."""
+    budget = Budget(decision=1, operation=0.3, connect=1)
+    with StateKit.connect(valkey_url, namespace, budget=budget, snapshot_dir=None, replicas=1) as kit:
+        app = Flask(__name__)
+        sk = StatekitFlask(app, kit, sessions=True)
+
+        @app.get("/callback")
+        @sk.session_outage("anonymous")
+        def callback() -> str:
+            session.sign_in("user:1")  # type: ignore[attr-defined]
+            return "signed in"
+
+        answer = app.test_client().get("/callback")
+    assert answer.status_code == 503
+    assert "Set-Cookie" not in answer.headers
 
 
 class Pair:
