@@ -1,7 +1,7 @@
 """The replica's operations: synchronise, write, put back, list history and readers.
 
 Keys, all under one hash tag ``{<name>}`` of kind ``replica``:
-    …:meta     hash   epoch, version, bare                    kept for ever
+    …:meta     hash   epoch, version, held                    kept for ever
     …:docs     hash   name -> ``<version>:<JSON text>``       kept for ever
     …:log      list   JSON, newest first, the last 1,000      kept for ever
     …:workers  sorted set  reader -> last sign of life, ms    expires
@@ -246,7 +246,9 @@ def write(
         )
     if reply[0] == b"absent":
         raise Absent(f"there is no {name!r:.80} to delete: nothing was written")
-    return Written(name, text, reply[1].decode(), int(reply[2]), moment(int(reply[3])), int(reply[4]))
+    return Written(
+        name, text, reply[1].decode(errors="replace"), int(reply[2]), moment(int(reply[3])), int(reply[4])
+    )
 
 
 def undo(

@@ -34,8 +34,8 @@ def _sync(data: Data, keys: Sequence[str], args: Sequence[Arg]) -> Reply:
     if _lost(data, known, docs):
         return [b"lost", known["epoch"].encode(), _number(known["version"])]
     if known["epoch"] == _text(epoch) and int(version) > known["version"]:
-        bare = 0 if data.get(docs) else int(version) + 1
-        known = {"epoch": _text(fresh), "version": int(version) + 1, "bare": bare}
+        held = int(version) + 1 if data.get(docs) else known["held"]
+        known = {"epoch": _text(fresh), "version": int(version) + 1, "held": held}
         data.put(meta, known, 0)
         data.publish(_text(channel), '{"look":true}')
     head = [known["epoch"].encode(), _number(known["version"])]
@@ -50,7 +50,7 @@ def _sync(data: Data, keys: Sequence[str], args: Sequence[Arg]) -> Reply:
 
 def _lost(data: Data, known: dict[str, Any], docs: str) -> bool:
     """Whether the documents of a data set are gone without anybody having deleted them."""
-    return known["bare"] != known["version"] and data.get(docs) is None
+    return known["held"] == known["version"] and data.get(docs) is None
 
 
 def _note(data: Data, keys: tuple[str, str], worker: str, ack: str, lifetime: int, now: Arg) -> None:
@@ -81,13 +81,13 @@ def _write(data: Data, keys: Sequence[str], args: Sequence[Arg]) -> Reply:
         return [b"conflict", had.encode()]
     if not text and _bytes(name) not in documents:
         return [b"absent"]
-    known = known or {"epoch": _text(fresh), "version": 0, "bare": 0}
+    known = known or {"epoch": _text(fresh), "version": 0, "held": 0}
     known = {**known, "version": known["version"] + 1}
     if text:
         documents[_bytes(name)] = f"{known['version']}:{_text(text)}".encode()
     else:
         documents.pop(_bytes(name), None)
-    known["bare"] = known["bare"] if documents else known["version"]
+    known["held"] = known["version"] if documents else known["held"]
     head = f'{{"epoch":"{known["epoch"]}","version":{known["version"]},"at":{at},{_text(who)}'
     tail = f',"after":{_text(text) or "null"}}}'
     entries = [f'{head},"before":{before}{tail}'.encode(), *(data.get(log) or [])]
@@ -113,7 +113,7 @@ def _reseed(data: Data, keys: Sequence[str], args: Sequence[Arg]) -> Reply:
     if flat:
         data.put(docs, dict(zip(names, (one.encode() for one in flat[1::2]), strict=True)), 0)
     begins = int(version) + 1
-    data.put(meta, {"epoch": _text(epoch), "version": begins, "bare": 0 if flat else begins}, 0)
+    data.put(meta, {"epoch": _text(epoch), "version": begins, "held": begins if flat else 0}, 0)
     data.publish(_text(channel), '{"look":true}')
     return 1
 

@@ -1,6 +1,6 @@
 -- Put a whole data set back into a store that has lost it, from what a reader still shows.
 --
--- KEYS[1]  meta     hash: epoch, version, bare: the version at which there were no documents; kept for ever
+-- KEYS[1]  meta     hash: epoch, version, held: that of the last write that left documents; kept for ever
 -- KEYS[2]  docs     hash: name -> "<version>:<JSON text>"; kept for ever
 -- ARGV[1]  epoch    a new one: what is put back may lack what others had
 -- ARGV[2]  version  the reader's version; the data set begins one above it
@@ -13,8 +13,8 @@
 local meta, docs = KEYS[1], KEYS[2]
 local epoch, version, channel, pairs_json, sharded = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4], ARGV[5]
 
-local known = redis.call('HMGET', meta, 'epoch', 'version', 'bare')
-local lost = known[3] ~= known[2] and redis.call('EXISTS', docs) == 0
+local known = redis.call('HMGET', meta, 'epoch', 'version', 'held')
+local lost = known[3] and known[3] == known[2] and redis.call('EXISTS', docs) == 0
 if known[1] and not lost then
   return 0
 end
@@ -25,8 +25,7 @@ for index = 1, #flat, 2 do
 end
 -- Configuration must not expire: no TTL here, see write.lua.
 local begins = string.format('%.0f', version + 1)
-redis.call('HSET', meta, 'epoch', epoch, 'version', begins)
-if #flat == 0 then redis.call('HSET', meta, 'bare', begins) end
+redis.call('HSET', meta, 'epoch', epoch, 'version', begins, 'held', #flat > 0 and begins or '0')
 redis.call('PERSIST', meta)
 redis.call('PERSIST', docs)
 -- On a cluster it stays in the shard of these keys, see write.lua.

@@ -1,7 +1,7 @@
 -- Tell a reader what it lacks, and note which version it has: one script for the first load, for catching
 -- up after a gap, for acknowledging a version and for the heartbeat.
 --
--- KEYS[1]  meta     hash: epoch, version, bare: the version at which there were no documents; kept for ever
+-- KEYS[1]  meta     hash: epoch, version, held: that of the last write that left documents; kept for ever
 -- KEYS[2]  docs     hash: name -> "<version>:<JSON text>"; kept for ever
 -- KEYS[3]  log      list, newest first: one JSON object a write, the last 1,000; kept for ever
 -- KEYS[4]  workers  sorted set: reader -> milliseconds of its last sign of life; expires
@@ -51,12 +51,12 @@ else
   end
 end
 
-local known = redis.call('HMGET', meta, 'epoch', 'version', 'bare')
+local known = redis.call('HMGET', meta, 'epoch', 'version', 'held')
 if not known[1] then
   return {'empty'}
 end
 -- An eviction takes one key and leaves its neighbours: "no documents" would then turn everything off.
-if known[3] ~= known[2] and redis.call('EXISTS', docs) == 0 then
+if known[3] and known[3] == known[2] and redis.call('EXISTS', docs) == 0 then
   return {'lost', known[1], known[2]}
 end
 
@@ -67,7 +67,7 @@ if known[1] == epoch and version > latest then
   latest = version + 1
   known[1], known[2] = fresh, string.format('%.0f', latest)
   redis.call('HSET', meta, 'epoch', fresh, 'version', known[2])
-  if redis.call('EXISTS', docs) == 0 then redis.call('HSET', meta, 'bare', known[2]) end
+  if redis.call('EXISTS', docs) == 1 then redis.call('HSET', meta, 'held', known[2]) end
   redis.call('PERSIST', meta)
   -- On a cluster it stays in the shard of these keys, see write.lua.
   local told = sharded and redis.pcall('SPUBLISH', channel, '{"look":true}')

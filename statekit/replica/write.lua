@@ -1,6 +1,6 @@
 -- Write or delete one document: compare, store, count, remember, publish; all or nothing.
 --
--- KEYS[1]  meta     hash: epoch, version, bare: the version at which there were no documents; kept for ever
+-- KEYS[1]  meta     hash: epoch, version, held: that of the last write that left documents; kept for ever
 -- KEYS[2]  docs     hash: name -> "<version>:<JSON text>"; kept for ever
 -- KEYS[3]  log      list, newest first: one JSON object a write, bounded by count; kept for ever
 -- KEYS[4]  workers  sorted set: reader -> milliseconds of its last sign of life
@@ -43,12 +43,12 @@ else
   at = tonumber(now)
 end
 
-local known = redis.call('HMGET', meta, 'epoch', 'version', 'bare')
+local known = redis.call('HMGET', meta, 'epoch', 'version', 'held')
 local epoch = known[1]
 if not epoch and fresh == '' then
   return {'empty'}
 end
-if epoch and known[3] ~= known[2] and redis.call('EXISTS', docs) == 0 then
+if epoch and known[3] and known[3] == known[2] and redis.call('EXISTS', docs) == 0 then
   return {'lost'}
 end
 
@@ -70,11 +70,12 @@ end
 local version = string.format('%.0f', redis.call('HINCRBY', meta, 'version', 1))
 if text == '' then
   redis.call('HDEL', docs, name)
-  if redis.call('EXISTS', docs) == 0 then redis.call('HSET', meta, 'bare', version) end
   text = 'null'
 else
   redis.call('HSET', docs, name, version .. ':' .. text)
 end
+-- Said of what is there, not of what is not: a release that does not say it loses nothing when it deletes the last.
+if redis.call('EXISTS', docs) == 1 then redis.call('HSET', meta, 'held', version) end
 
 -- The log's entry is the message too, except that readers need not be sent what was there before.
 local stamp = string.format('%.0f', at)

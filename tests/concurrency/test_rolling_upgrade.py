@@ -160,6 +160,19 @@ def test_flags(two: tuple[Member, Member], way: str) -> None:
     assert one("flag", way) == other("flag", way)
 
 
+def test_the_last_flag_is_deleted_by_either(two: tuple[Member, Member], way: str) -> None:
+    """A data set without documents is no data set that lost them."""
+    one, other = two
+    for writer, deleter in ((one, other), (other, one), (one, one)):
+        for name in writer("flag_names"):
+            writer("delete_flag", name)
+        writer("set_flag", way, rollout=100)
+        assert other("flag_names") == one("flag_names") == [way]
+        assert deleter("delete_flag", way)[1:] == [2, 2]
+        assert other("flag_names") == one("flag_names") == []
+        assert not any(other("flag", way)["on"])
+
+
 def test_tenants(two: tuple[Member, Member], way: str) -> None:
     one, other = two
     other("tenant", way)

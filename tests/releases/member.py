@@ -104,6 +104,13 @@ class Member:
     def undo_flag(self, version: int) -> int:
         return self.kit.flags.undo(version, by="test").version
 
+    def delete_flag(self, name: str) -> list[int]:
+        told = self.kit.flags.delete(name, by="test", wait=30)
+        return [told.version, told.workers, told.acknowledged]
+
+    def flag_names(self) -> list[str]:
+        return list(self.kit.flags.names())
+
     def flag(self, name: str) -> dict[str, Any]:
         on = [self.kit.flags.enabled(name, actor=f"user:{number}", plan="pro") for number in range(100)]
         flags = self.kit.flags

@@ -325,7 +325,7 @@ def test_flags_are_written_like_this(kit: StateKit, held: Held) -> None:
         (2, "gr\\u00fcn", why, "null", FLAG_JSON),
         (1, "base", ann, "null", '{"enabled":true}'),
     ]
-    assert held[f"{flags}meta"] == {b"epoch": EPOCH.encode(), b"version": b"3"}
+    assert held[f"{flags}meta"] == {b"epoch": EPOCH.encode(), b"version": b"3", b"held": b"3"}
     assert held[f"{flags}docs"] == {"grün".encode(): f"2:{FLAG_JSON}".encode()}
     assert held[f"{flags}log"] == [entry(*write) for write in writes]
     assert told == [
@@ -352,10 +352,10 @@ def test_tenants_are_written_like_this(kit: StateKit, held: Held) -> None:
     }
     other = kit.tenants(Settings, name="other")
     other.update("a", {"seats": 3})
-    assert held["replica:{tenants%3Aother}:meta"] == {b"epoch": EPOCH.encode(), b"version": b"1"}
+    meta = {b"epoch": EPOCH.encode(), b"version": b"1", b"held": b"1"}
+    assert held["replica:{tenants%3Aother}:meta"] == meta
     other.delete("a")
-    bare = {b"epoch": EPOCH.encode(), b"version": b"2", b"bare": b"2"}
-    assert held["replica:{tenants%3Aother}:meta"] == bare
+    assert held["replica:{tenants%3Aother}:meta"] == {**meta, b"version": b"2"}
 
 
 def test_pools_are_written_like_this(kit: StateKit, held: Held, clock: FrozenClock) -> None:
