@@ -91,6 +91,7 @@ class Exchange:
             try:
                 outcome = await session.save()
             except StoreError as error:
+                session.used = False  # whatever was answered, it is not tried again
                 if not session.forgive(error, visit.method):
                     await self.refuse(error)
                     return

@@ -274,3 +274,21 @@ async def test_a_store_that_hangs_is_asked_once_and_costs_its_budget(valkey_url:
         assert spent["/see"] < budget.decision + slack
         assert spent["/raise"] < budget.operation + slack
         await kit.close()
+
+
+async def test_a_change_that_was_answered_503_is_not_saved_after_all(around: Any, async_kit: Any) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        answer = JSONResponse(told(scope["session"]))
+        if scope["method"] == "POST":
+            scope["session"]["x"] = scope["session"].get("x", 0) + 1
+        if scope["path"] == "/fails":
+            with store_down(async_kit):
+                await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send({"type": "http.response.body", "body": b"done"})
+        else:
+            await answer(scope, receive, send)
+
+    site = around(app)
+    await site.browser.post("/put")
+    assert unavailable(await site.browser.post("/fails"))
+    assert (await site.browser.get("/see")).json() == FINE
