@@ -67,6 +67,8 @@ class Nodes:
         self._gone: list[Any] = []
         """Transports of nodes that have left the cluster, to be closed."""
         self._breakers: dict[Node, Breaker] = {}
+        self._failing: set[Node] = set()
+        """Nodes that gave no answer when they were last asked."""
         self._map: SlotMap | None = None
         self._stale = True
         self._due = 0.0
@@ -95,7 +97,7 @@ class Nodes:
     def some_node(self) -> Node:
         """Any node that is probably well, a primary if there is one."""
         primaries = self._map.primaries if self._map else ()
-        return min(self._candidates(), key=lambda node: (node not in primaries, not self._well(node)))
+        return min(self._candidates(), key=lambda node: (node in self._failing, node not in primaries))
 
     def _owner(self, call: Call) -> Node | None:
         key = key_of(call)
@@ -107,14 +109,13 @@ class Nodes:
             known = self._breakers.setdefault(node, Breaker(jitter=lambda: _dice.uniform(0.6, 1.0)))
         return known
 
-    def _well(self, node: Node) -> bool:
-        return node not in self._breakers or not self._breakers[node].open
-
     def _judge(self, node: Node, answer: Answer) -> None:
         if isinstance(answer, StoreUnavailable):
+            self._failing.add(node)
             self._breaker(node).failed(monotonic())
-        elif node in self._breakers:
-            self._breakers[node].succeeded()
+        elif node in self._failing:
+            self._failing.discard(node)
+            self._breaker(node).succeeded()
 
     # -- the course of a round ---------------------------------------------------------------------------
 
@@ -188,10 +189,10 @@ class Nodes:
         return self._map is None or (self._stale and monotonic() >= self._due)
 
     def _candidates(self) -> list[Node]:
-        """Who may be asked for the map: all nodes there are, in a random order, those that are well first."""
+        """Who may be asked for the map: all nodes there are, in a random order, those that answered last time first."""
         known = (*self._map.primaries, *self._map.replicas) if self._map else ()
         nodes = dict.fromkeys((*known, *self._seeds))
-        return sorted(nodes, key=lambda node: (not self._well(node), _dice.random()))
+        return sorted(nodes, key=lambda node: (node in self._failing, _dice.random()))
 
     def learning(self) -> Generator[Node, Answer, None]:
         """Ask one node after another for the map: yields whom, is sent the answer."""
@@ -217,8 +218,9 @@ class Nodes:
     def _take(self, told: SlotMap) -> None:
         self._map, self._stale = told, False
         staying = {*told.primaries, *told.replicas, *self._seeds}
-        for node in [node for node in self._nodes if node not in staying]:
+        for node in [node for node in tuple(self._nodes) if node not in staying]:
             self._breakers.pop(node, None)
+            self._failing.discard(node)
             self._gone.append(self._nodes.pop(node))
 
 

@@ -262,6 +262,16 @@ def test_without_any_node_it_is_the_whole_store_that_is_away(play: Play) -> None
     assert not caught.value.part
 
 
+def test_what_any_node_can_answer_is_answered_while_one_can(play: Play) -> None:
+    play.run(put("a"))
+    ping = Call(("PING",), read_only=True)
+    for down in ({A}, {A, B}, {C}):
+        play.down = down
+        for _ in range(20):
+            assert play.run(ping) == [b"ok"]
+        play.now += 10
+
+
 def test_a_slot_nobody_serves_fails_alone() -> None:
     told = SlotMap.read([[[0, 99, [b"a", 1]]], b"", EMPTY], A, lambda node: node)
     assert told.owners[99] == A
