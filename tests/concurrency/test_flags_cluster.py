@@ -115,6 +115,40 @@ def test_an_older_release_hears_by_its_next_question(cluster, namespace, monkeyp
         wait_until(lambda: older.flags.get("pay") == Flag(rollout=3), 30)
 
 
+def test_units_that_came_free_are_heard_of_on_every_node(reader, writer):
+    """What comes from many slots goes to all nodes, whichever the listener chose."""
+    for turn in range(6):
+        mine, other = (kit.rate_limiter("login", "1/hour") for kit in (reader, writer))
+        assert mine.hit(f"ip{turn}").allowed
+        wait_until(lambda turn=turn, mine=mine: mine.hit(f"ip{turn}").local, 30)
+        other.reset(f"ip{turn}")
+        wait_until(lambda turn=turn, mine=mine: mine.hit(f"ip{turn}").allowed, 30)
+
+
+def test_who_holds_without_need_is_called_in_the_shard_of_the_pool(cluster, namespace, reader, writer):
+    heard: list[bytes | None] = []
+
+    class Ear:
+        def heard(self, message: bytes | None) -> None:
+            heard.append(message)
+
+        def settled(self) -> None: ...
+
+    ear = Ear()
+    channel = f"sk1:{namespace}:pool:{{things}}"
+    writer.store.push.subscribe(channel, ear)
+    wait_until(lambda: heard.count(None) == 2, 30)  # on the node it chose, and in the shard
+    for kit in (reader, writer):
+        kit.pools.register("things", open=object, per_process=2, fleet=2)
+    with reader.pools.checkout("things", timeout=30), reader.pools.checkout("things", timeout=30):
+        pass
+    with writer.pools.checkout("things", timeout=30):
+        assert any(heard)
+    owner = cluster.master_of(channel)
+    for node in cluster.nodes:
+        assert (channel in tell(node, "PUBSUB", "SHARDCHANNELS", "*")) is (node is owner)
+
+
 @pytest.mark.parametrize("colour", ["blocking", "asyncio"])
 def test_who_may_not_listen_to_a_shard_asks(cluster, namespace, monkeypatch, writer, colour):
     """And does not try again and again."""
