@@ -84,10 +84,18 @@ end
 
 -- include numbers.lua
 
+-- Two more common cases: GCRA for one caller, and several windows or callers of sliding logs.
 if struct and not single then
-  -- include straight.lua
-  local answer = straight()
-  if answer then return answer end
+  local need, take, shadow, terms = string.match(argv[2], '^gcra (%d+) (%d+) (%d) %d+ %d+ (.+)$')
+  if need and not keys[2] then
+    -- include straight_gcra.lua
+    local answer = straight_gcra(keys[1], need, take, shadow, terms)
+    if answer then return answer end
+  elseif not need then
+    -- include straight.lua
+    local answer = straight()
+    if answer then return answer end
+  end
 end
 
 -- The general way: any number of keys, any algorithm, any state. Read first what each key is held to.
