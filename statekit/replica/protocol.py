@@ -141,10 +141,18 @@ def _replaced(snapshot: Snapshot, epoch: str, version: int, pairs: Sequence[byte
     if epoch == snapshot.epoch and version <= snapshot.version:
         return Step(snapshot)
     texts = zip(pairs[::2], pairs[1::2], strict=True)
-    documents = {name.decode("utf-8", "surrogatepass"): document(text) for name, text in texts}
+    documents = {named(name): document(text) for name, text in texts}
     names = documents.keys() | snapshot.documents.keys()
     changed = frozenset(name for name in names if documents.get(name) != snapshot.documents.get(name))
     return Step(Snapshot(epoch, version, Documents(documents)), changed)
+
+
+def named(stored: bytes) -> str:
+    """Read a document's name. What is no text, another program wrote: a name that nobody asks for."""
+    try:
+        return stored.decode("utf-8", "surrogatepass")
+    except UnicodeDecodeError:
+        return stored.decode("utf-8", "backslashreplace")
 
 
 def document(stored: bytes) -> Document:

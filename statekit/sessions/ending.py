@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from statekit.errors import StoreError, UsageError
 from statekit.sessions.model import Rules, SessionEvent, SessionEventKind, SessionInfo
-from statekit.sessions.record import Ended
+from statekit.sessions.record import Ended, is_handle
 from statekit.store.keys import Keys, encoded
 from statekit.store.op import Call, Op, Reply, Script, ask
 
@@ -95,17 +95,18 @@ class Endings:
         return ended
 
     def listing(self, principal: str) -> Op[list[SessionInfo]]:
-        """The live sessions of a principal, newest first."""
+        """The live sessions of a principal, newest first. One whose record is damaged is left out: nobody can use it."""
         names = yield from self._listed(principal, LISTED)
         if not names:
             return []
         calls = tuple(GLANCE.call((self._record(name),), (self.now(),)) for name in names)
         replies = checked((yield calls))
         found = [SessionInfo.read(name, reply) for name, reply in zip(names, replies, strict=True) if reply]
-        return sorted(found, key=lambda info: info.created, reverse=True)
+        return sorted((one for one in found if one), key=lambda info: info.created, reverse=True)
 
     def _listed(self, principal: str, most: int) -> Op[list[str]]:
-        return [name.decode() for name in (yield from ROSTER((self._index(principal),), (self.now(), most)))]
+        names = yield from ROSTER((self._index(principal),), (self.now(), most))
+        return [name.decode() for name in names if is_handle(name)]
 
     # -- words -------------------------------------------------------------------------------------------
 

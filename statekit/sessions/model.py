@@ -178,8 +178,11 @@ class SessionInfo:
     absolute_deadline: datetime
 
     @classmethod
-    def read(cls, handle: str, reply: Sequence[Any]) -> SessionInfo:
-        """Sort the reply of the glance script."""
-        created, touched, absolute, idle = map(int, reply)
-        deadline = min(touched + idle, absolute)
-        return cls(handle, moment(created), moment(touched), moment(deadline), moment(absolute))
+    def read(cls, handle: str, reply: Sequence[Any]) -> SessionInfo | None:
+        """Sort the reply of the glance script; None if that is not one of ours."""
+        try:
+            created, touched, absolute, idle = map(int, reply)
+            deadline = min(touched + idle, absolute)
+            return cls(handle, moment(created), moment(touched), moment(deadline), moment(absolute))
+        except (ValueError, TypeError, OverflowError):
+            return None

@@ -15,7 +15,7 @@ from itertools import islice
 from statekit.errors import CorruptValue
 from statekit.store.op import Reply
 
-__all__ = ["SEALED", "Delta", "Draft", "Ended", "Record", "field_name", "pairs"]
+__all__ = ["SEALED", "Delta", "Draft", "Ended", "Record", "field_name", "is_handle", "pairs"]
 
 SEALED = b'{"~e":"'
 """How an encrypted value begins; what follows is the id of the key, a point, and base64."""
@@ -38,38 +38,29 @@ class Record:
     @classmethod
     def read(cls, handle: str, flat: Sequence[bytes]) -> Record:
         """Sort a flat reply of fields and values into what they are."""
-        known = dict(zip(flat[::2], flat[1::2], strict=True))
-        principal = known.get(b"principal")
-        return cls(
-            handle,
-            int(known[b"created"]),
-            int(known[b"absolute"]),
-            int(known[b"touched"]),
-            None if principal is None else principal.decode("utf-8", "surrogatepass"),
-            {
-                name[2:].decode("utf-8", "surrogatepass"): value
-                for name, value in known.items()
-                if name[:2] == b"d:"
-            },
-            b"retired" in known,
-        )
+        try:
+            known = dict(zip(flat[::2], flat[1::2], strict=True))
+            created, absolute, touched = (int(known[name]) for name in (b"created", b"absolute", b"touched"))
+            principal = _text(known[b"principal"]) if b"principal" in known else None
+            fields = {_text(name[2:]): value for name, value in known.items() if name[:2] == b"d:"}
+        except (KeyError, ValueError):
+            raise _damaged(handle) from None
+        return cls(handle, created, absolute, touched, principal, fields, b"retired" in known)
 
     @classmethod
     def parsed(cls, handle: str, head: bytes, text: bytes) -> Record:
         """Read the reply of the load script: numbers and lengths in its head, and the parts they measure."""
         try:
             numbers = iter([int(word) for word in head.split()[1:]])
+            created, absolute, touched, retired, left, at = islice(numbers, 6)
+            principal = _text(text[:at]) if at else None
+            fields = {}
+            for size, length in zip(numbers, numbers, strict=True):
+                middle, end = at + size, at + size + length
+                fields[_text(text[at + 2 : middle])] = text[middle:end]
+                at = end
         except ValueError:
-            raise CorruptValue(
-                f"the record of session {handle[:12]} is damaged: not written by statekit"
-            ) from None
-        created, absolute, touched, retired, left, at = islice(numbers, 6)
-        principal = _text(text[:at]) if at else None
-        fields = {}
-        for size, length in zip(numbers, numbers, strict=True):
-            middle, end = at + size, at + size + length
-            fields[_text(text[at + 2 : middle])] = text[middle:end]
-            at = end
+            raise _damaged(handle) from None
         return cls(handle, created, absolute, touched, principal, fields, retired == 1, left)
 
     def holding(self, fields: Mapping[str, bytes]) -> Record:
@@ -130,10 +121,22 @@ class Ended:
 
     @classmethod
     def read(cls, handle: str, reply: Reply) -> Ended:
-        """Sort the reply of the revoke script."""
+        """Sort the reply of the revoke script. What is damaged is ended all the same, and names nobody else."""
         live, principal, *kin = reply
-        known = principal.decode("utf-8", "surrogatepass")
-        return cls(handle, live == 1, known, tuple(name.decode() for name in kin if name))
+        try:
+            known = _text(principal)
+        except UnicodeDecodeError:
+            known = ""
+        return cls(handle, live == 1, known, tuple(name.decode() for name in kin if is_handle(name)))
+
+
+def is_handle(name: bytes) -> bool:
+    """Whether this names a record: 64 hexadecimal digits; what else lies in an index or a record, others put there."""
+    return len(name) == 64 and not name.translate(None, b"0123456789abcdef")
+
+
+def _damaged(handle: str) -> CorruptValue:
+    return CorruptValue(f"the record of session {handle[:12]} is damaged: not written by statekit")
 
 
 def _text(raw: bytes) -> str:
