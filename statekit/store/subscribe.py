@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any, TypeAlias
 
-from statekit.errors import StoreError
+from statekit.errors import StoreError, StoreUnavailable
 from statekit.store.push import Signal
 
 __all__ = ["AsyncRedisSubscriber", "RedisSubscriber"]
@@ -81,7 +81,10 @@ class RedisSubscriber:
 
     def fileno(self) -> int:
         """What to wait on, for whoever waits for several."""
-        return int(self._connection._sock.fileno())  # noqa: SLF001 - redis-py has no public name for it
+        sock = self._connection._sock  # noqa: SLF001 - redis-py has no public name for it
+        if sock is None:
+            raise StoreUnavailable("the subscription has ended")
+        return int(sock.fileno())
 
     def close(self) -> None:
         with contextlib.suppress(StoreError), self._translated():

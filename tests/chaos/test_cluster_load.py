@@ -64,6 +64,7 @@ def test_a_master_is_frozen_and_comes_back_believing_it_still_is_one(namespace: 
     assert set(diary.reasons) <= OUTAGE
     assert diary.most_at_once("slots") <= 2 * SLOTS
     assert back < 1.0
+    assert diary.longest["hit"] < 0.5  # 50 ms, and what a busy machine adds
 
 
 def test_masters_hand_over_to_their_replicas(namespace: str) -> None:

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from redis.crc import key_slot
 
 from statekit.errors import StoreReadOnly, StoreRejected, StoreTimeout, StoreUnavailable
@@ -309,6 +311,74 @@ def test_a_question_goes_to_each_node_that_wrote_and_the_smallest_answer_counts(
     play.answer = answer
     assert play.run(put("a"), put("b"), put("c"), wait) == [b"ok", b"ok", b"ok", 1]
     assert play.run(put("a"), wait) == [b"ok", 2]
+
+
+class Chance:
+    """Draws what each node says to each call, and keeps count of what that did."""
+
+    def __init__(self, data: st.DataObject) -> None:
+        self.data = data
+        self.settled: set[str] = set()
+        """Writes that were applied, or may have been: whoever sends them again counts twice."""
+
+    def told(self, calls: tuple[Call, ...]) -> Any:
+        assert self.settled.isdisjoint(call.args[1] for call in calls), "sent again"
+        if self.data.draw(st.integers(0, 4)) == 0:
+            self.settled |= {str(call.args[1]) for call in calls}
+            return StoreUnavailable("down")
+        return [self._said(call) for call in calls]
+
+    def _said(self, call: Call) -> Any:
+        there = self.data.draw(st.sampled_from(["a:1", "b:2", "c:3"]))
+        slot = slot_of(str(call.args[1]))
+        words = [
+            "ok",
+            "ok",
+            f"MOVED {slot} {there}",
+            f"ASK {slot} {there}",
+            "TRYAGAIN",
+            "CLUSTERDOWN",
+            "WRONGTYPE",
+        ]
+        word = self.data.draw(st.sampled_from(words))
+        if word in ("ok", "WRONGTYPE"):
+            self.settled.add(str(call.args[1]))
+        return word.encode() if word == "ok" else StoreRejected(word)
+
+
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_whatever_nodes_say_each_call_ends_and_no_write_is_applied_twice(
+    monkeypatch: pytest.MonkeyPatch, data: st.DataObject
+) -> None:
+    play, chance = Play(monkeypatch), Chance(data)
+
+    def told(_: Any, calls: tuple[Call, ...]) -> Any:
+        answer = chance.told(tuple(call for call in calls if call.args[0] != "ASKING"))
+        asked = iter(answer) if isinstance(answer, list) else None
+        return (
+            answer
+            if asked is None
+            else [b"OK" if call.args[0] == "ASKING" else next(asked) for call in calls]
+        )
+
+    play._told = told  # type: ignore[method-assign]
+    for turn in range(4):
+        names = data.draw(st.lists(st.sampled_from("abcd"), min_size=1, unique=True))
+        calls = [Call(("SET", f"{turn}{name}", "v")) for name in names]
+        try:
+            replies = play.run(*calls)
+        except StoreUnavailable:
+            continue
+        assert len(replies) == len(calls)
+        for call, reply in zip(calls, replies, strict=True):
+            if isinstance(reply, StoreRejected):
+                assert reply.args == ("WRONGTYPE",)
+            else:
+                assert isinstance(reply, StoreUnavailable) or (
+                    reply == b"ok" and call.args[1] in chance.settled
+                )
+        play.now += data.draw(st.sampled_from([0.0, 0.2]))
 
 
 def test_a_caller_who_gives_up_leaves_no_probe_behind(play: Play) -> None:
