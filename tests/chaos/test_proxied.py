@@ -1,0 +1,221 @@
+"""A bad line to a good store: each primitive, blocking and asyncio, through a proxy that breaks it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
+
+import pytest
+
+from statekit import AsyncStateKit, StateKit
+from statekit.errors import StoreError
+from statekit.flags import Flag
+from statekit.store.outage import Budget
+from statekit.testing import Blocking, Proxy
+from tests.chaos.load import load, prepare
+from tests.chaos.visitor import HITS, Settings
+from tests.servers import ANY, Server, binary, wait_until
+
+BUDGET = Budget(decision=0.1, operation=0.2, connect=0.2)
+MACHINE = 0.15
+"""Seconds that a thread may have to wait for its turn on the processor."""
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    with Server(binary("valkey"), port=ANY) as server:
+        yield server
+
+
+@pytest.fixture
+def proxy(server: Server) -> Iterator[Proxy]:
+    with Proxy(server.url, port=0) as proxy:
+        yield proxy
+
+
+@pytest.fixture(params=["blocking", "asyncio"])
+def kit(request: pytest.FixtureRequest, proxy: Proxy, namespace: str, server: Server) -> Iterator[Any]:
+    prepare(server.url, namespace)
+    if request.param == "blocking":
+        kit: Any = StateKit.connect(proxy.url, namespace, budget=BUDGET, snapshot_dir=None)
+    else:
+        kit = Blocking(AsyncStateKit.connect(proxy.url, namespace, budget=BUDGET, snapshot_dir=None))
+    yield kit
+    kit.close()
+
+
+@contextmanager
+def at_once(act: Callable[[], None]) -> Iterator[None]:
+    act()
+    yield
+
+
+Fault = Callable[[Proxy], AbstractContextManager[None]]
+FAULTS: dict[str, Fault] = {
+    "delayed past every budget": lambda proxy: proxy.delayed(0.5),
+    "stalled": Proxy.stalled,
+    "refused": Proxy.refused,
+    "half open": lambda proxy: at_once(proxy.half_open),
+    "cut": lambda proxy: at_once(proxy.cut),
+    "cut in the middle of a reply": lambda proxy: at_once(lambda: proxy.cut(after=3)),
+    "a byte at a time": lambda proxy: proxy.trickled(20),
+}
+LASTING = ("delayed past every budget", "stalled", "refused", "a byte at a time")
+
+
+class Calls:
+    """One call of each primitive that talks to the store, and what to expect when it works."""
+
+    def __init__(self, kit: Any) -> None:
+        self.kit = kit
+        self.limiter = kit.rate_limiter("api", "1000/minute", local_refusals=False)
+        self.slots = kit.in_flight("reports", 100)
+        self.sessions = kit.sessions()
+        self.anonymous = kit.sessions(on_outage="anonymous")
+        self.tenants = kit.tenants(Settings)
+        kit.pools.register("upstream", open=object, per_process=2, fleet=4)
+        kit.flags.load()
+        self.tenants.load()
+        wait_until(self._well, 20)
+        self._checkout()
+
+    def _well(self) -> bool:
+        session = self.sessions.lazy(None)
+        session["cart"] = 1
+        try:
+            self.sessions.save(session)
+        except StoreError:
+            return False
+        self.id = session.id
+        return bool(self.kit.flags.enabled("on") and self.tenants.get("acme").plan == "pro")
+
+    def all(self) -> dict[str, tuple[Callable[[], Any], Callable[[Any], object], float]]:
+        """Of each call: what to do, what is right, how long it may take."""
+        decision, operation = BUDGET.decision, BUDGET.operation
+        return {
+            "hit": (lambda: self.limiter.hit("ann"), lambda answer: answer.allowed, decision),
+            "acquire": (lambda: self.slots.acquire("acme"), lambda hold: hold.fence, decision),
+            "open": (self._open(self.sessions), lambda session: session["cart"] == 1, operation),
+            "anonymous": (self._open(self.anonymous), lambda session: session["cart"] == 1, operation),
+            "count": (lambda: self.slots.count("acme"), lambda count: count < 100, operation),
+            "set": (lambda: self.kit.flags.set("x", Flag()), lambda done: done.version, 2 * operation),
+            "update": (
+                lambda: self.tenants.update("b", {"plan": "pro"}),
+                lambda done: done.version,
+                2 * operation,
+            ),
+            "checkout": (self._checkout, lambda done: done, 0),
+            "flag": (lambda: self.kit.flags.enabled("on"), lambda on: on is True, 0),
+            "tenant": (lambda: self.tenants.get("acme"), lambda acme: acme.plan == "pro", 0),
+        }
+
+    def _checkout(self) -> bool:
+        with self.kit.pools.checkout("upstream", timeout=1) as client:
+            return client is not None
+
+    def _open(self, sessions: Any) -> Callable[[], Any]:
+        return lambda: sessions.load(sessions.lazy(self.id))
+
+    def made(self) -> dict[str, str]:
+        """Make them all; what came of each, none of them wrong, none of them late."""
+        found = {}
+        for name, (call, right, budget) in self.all().items():
+            begin = time.monotonic()
+            found[name] = outcome(call, right)
+            assert time.monotonic() - begin <= budget + MACHINE or found[name] == "works", name
+        return found
+
+
+def outcome(call: Callable[[], Any], right: Callable[[Any], object]) -> str:
+    try:
+        answer = call()
+    except StoreError as error:
+        return type(error).__name__
+    if getattr(answer, "degraded", False):
+        return "degraded"
+    assert right(answer), answer
+    return "works"
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_each_primitive_answers_as_declared_and_recovers(kit: Any, proxy: Proxy, fault: str) -> None:
+    calls = Calls(kit)
+    wait_until(lambda: set(calls.made().values()) == {"works"}, 20)
+    with FAULTS[fault](proxy):
+        found = calls.made()
+    assert found["flag"] == found["tenant"] == found["checkout"] == "works"
+    if fault in LASTING:
+        assert found["hit"] == found["acquire"] == found["anonymous"] == "degraded"
+        assert {"open", "count", "set", "update"} == {
+            name for name, what in found.items() if what in {"StoreUnavailable", "StoreTimeout"}
+        }
+    wait_until(lambda: set(calls.made().values()) == {"works"}, 20)
+
+
+# -- to each its own -------------------------------------------------------------------------------------
+
+
+def test_replies_cut_off_reach_nobody_else(kit: Any, proxy: Proxy, server: Server, namespace: str) -> None:
+    """Callers read values of their own, of many sizes, while the line is cut at every byte in turn."""
+    sessions = kit.sessions()
+    mine = {}
+    for number in range(8):
+        session = sessions.lazy(None)
+        session["mine"] = str(number) * 10 ** (number % 5)
+        wait_until(lambda session=session: saved(sessions, session), 20)
+        mine[number] = session
+    stop = threading.Event()
+
+    def read(number: int) -> tuple[int, int]:
+        right = failed = 0
+        while not stop.is_set():
+            try:
+                session = sessions.load(sessions.lazy(mine[number].id))
+            except StoreError:
+                failed += 1
+                time.sleep(0.002)  # the breaker answers at once
+                continue
+            assert session["mine"] == mine[number]["mine"]
+            right += 1
+        return right, failed
+
+    with ThreadPoolExecutor(8) as threads:
+        reading = [threads.submit(read, number) for number in mine]
+        for after in range(200):
+            proxy.cut(after=after)
+            time.sleep(0.005)
+        stop.set()
+        right, failed = map(sum, zip(*(one.result() for one in reading), strict=True))
+    print(f"\n{right} read, {failed} failed")
+    assert right > 100
+
+
+def saved(sessions: Any, session: Any) -> bool:
+    try:
+        return bool(sessions.save(session))
+    except StoreError:
+        return False
+
+
+def test_a_bad_line_under_load(server: Server, namespace: str) -> None:
+    """All of it, one after another, for a second each; afterwards everything works without a restart."""
+    faults = [fault for name, fault in FAULTS.items() if name != "a byte at a time"]
+    returns: list[tuple[float, float]] = []
+    with Proxy(server.url) as proxy:
+        with load(proxy.url, namespace) as running:
+            for fault in faults:
+                with fault(proxy):
+                    time.sleep(0.5)
+                back = time.monotonic()
+                time.sleep(1.1)
+                returns.append((back, time.monotonic()))
+        diary = running.diary
+    back_after = [diary.back(*moments) for moments in returns]
+    print(f"\n{diary}\nfull service after {', '.join(f'{seconds * 1000:.0f}' for seconds in back_after)} ms")
+    assert not diary.complaints
+    assert not diary.miscounted(HITS)
+    assert max(back_after) < 1.0
