@@ -41,6 +41,9 @@ class Twin:
         self.said = []
         return self.transport.exchange(calls, 1), self.said
 
+    def evict(self) -> None:
+        self.data.delete(self.at.docs)
+
     def backup(self) -> Any:
         return copy.deepcopy(self.data._values)
 
@@ -72,6 +75,9 @@ class Real:
         while (message := self.listening.get_message(timeout=30)) and message["data"] != b"end":
             said.append(message["data"])
         return replies, said
+
+    def evict(self) -> None:
+        self.client.delete(self.at.docs)
 
     def backup(self) -> Any:
         return {key: self.client.dump(key) for key in self.keys}
@@ -124,7 +130,8 @@ class World:
         self.history = History()
         self.readers = [Reader(namespace) for _ in range(readers)]
         self.under_way: list[Asking] = []
-        self.backups: list[tuple[Any, Any]] = []
+        self.backups: list[tuple[Any, Any, bool]] = []
+        self.evicted = False
         self.written = 0
 
     # -- what happens --------------------------------------------------------------------------------------
@@ -161,7 +168,8 @@ class World:
             self.history.wrote(answer[1].decode(), int(answer[2]), name, text)
         elif verb == "replica.reseed" and answer:
             self.history.put_back(args[0], int(args[1]) + 1, unpaired(json.loads(args[3])))
-        elif verb == "replica.sync" and answer[0] != b"empty":
+            self.evicted = False
+        elif verb == "replica.sync" and answer[0] not in {b"empty", b"lost"}:
             told = (answer[1].decode(), int(answer[2]))
             if told != self.history.now:
                 self.history.renamed(*told)
@@ -201,18 +209,24 @@ class World:
     def is_emptied(self) -> None:
         """FLUSHALL, or a restart without persistence."""
         self.server.restore({})
-        self.history.now = None
+        self.history.now, self.evicted = None, False
+
+    def is_evicted(self) -> None:
+        """A full server throws the documents out from under their version."""
+        if self.history.now and self.history.held[self.history.now]:
+            self.server.evict()
+            self.history.now, self.evicted = None, True
 
     def is_backed_up(self) -> None:
         """A replica is as far as this."""
-        self.backups.append((self.server.backup(), self.history.now))
+        self.backups.append((self.server.backup(), self.history.now, self.evicted))
 
     def fails_over(self, index: int) -> None:
         """A server takes over that knows less. Connections break: nothing of the old one arrives any more, and who
         comes back asks.
         """
         self.backups = [self.backups[index % len(self.backups)]]  # the other replicas follow the new primary
-        ((backup, known),) = self.backups
+        ((backup, known, self.evicted),) = self.backups
         self.server.restore(backup)
         self.history.now = known
         for asking in list(self.under_way):
@@ -254,7 +268,8 @@ class World:
         for reader in self.readers:
             if self.history.now:
                 assert (reader.snapshot.epoch, reader.snapshot.version) == self.history.now
-            assert reader.stale is (self.history.now is None and reader.snapshot.knows())
+            lost = reader.snapshot.knows() or self.evicted
+            assert reader.stale is (self.history.now is None and lost)
             self.check(reader)
 
 
@@ -300,7 +315,7 @@ def one_step(world: World, luck: random.Random, *, flushes: bool, failovers: boo
         moves += [(15, lambda: world.store_runs(asking)), (15, lambda: world.answer_arrives(asking))]
         moves += [(4, lambda: world.answer_is_lost(asking))]
     if flushes:
-        moves += [(4, world.is_emptied)]
+        moves += [(3, world.is_emptied), (3, world.is_evicted)]
     if failovers:
         moves += [
             (2, world.is_backed_up),

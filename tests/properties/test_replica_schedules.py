@@ -56,6 +56,10 @@ class Replicas(RuleBasedStateMachine):
         self.world.is_emptied()
 
     @rule()
+    def is_evicted(self):
+        self.world.is_evicted()
+
+    @rule()
     def is_backed_up(self):
         self.world.is_backed_up()
 
