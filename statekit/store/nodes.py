@@ -61,9 +61,8 @@ class Nodes:
         self._seeds = tuple(seeds)
         self._where = where
         self._renamed = renamed
-        self._nodes: dict[Node, Any] = {
-            seeds[0]: make(seeds[0])
-        }  # an option it does not know is told at once
+        self._nodes: dict[Node, Any] = {}
+        self.node(self._seeds[0])  # an option of the URL that means nothing is told now
         self._gone: list[Any] = []
         """Transports of nodes that have left the cluster, to be closed."""
         self._breakers: dict[Node, Breaker] = {}
