@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import difflib
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from copy import deepcopy
@@ -50,7 +49,7 @@ class LocalFlags(Generic[R]):
     def __init__(self, replica: R, hooks: Hooks, clock: Clock | None = None) -> None:
         self._replica: R = replica
         self._hooks = hooks
-        self._shelf = Shelf(self._lookup, clock or _now, hooks.emit)
+        self._shelf = Shelf(self._lookup, clock or replica.store_time, hooks.emit)
         self._rules = self._shelf.rules
         """What is answered from at once: all that was read, or nothing until `_ready` has asked the store."""
         self._told: set[object] = set()
@@ -271,10 +270,6 @@ class LocalFlags(Generic[R]):
     def _take(self, change: Change) -> None:
         self._shelf.take(change)
         self._rules = self._shelf.rules
-
-
-def _now() -> int:
-    return time.time_ns() // 1000
 
 
 def _unset(default: Any, reason: Reason) -> Outcome:

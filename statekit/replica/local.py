@@ -6,6 +6,7 @@ import logging
 import math
 import os
 import threading
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from time import monotonic
@@ -16,6 +17,7 @@ from statekit.replica import core, protocol
 from statekit.replica.core import Change, Reader, Worker, Written
 from statekit.replica.file import LastKnownGood
 from statekit.replica.protocol import EMPTY, Message, Snapshot, Step
+from statekit.store.clock import micros
 from statekit.store.durations import Duration, seconds
 from statekit.store.fork import on_fork
 from statekit.store.op import Op
@@ -50,6 +52,8 @@ class LocalCopy(Generic[S]):
         self._lost = False
         self._left = False
         self._whole = False
+        self._ahead: int | None = None
+        """Microseconds from this process's clock to the store's."""
         self.snapshot = EMPTY
         on_fork(self)
 
@@ -72,6 +76,10 @@ class LocalCopy(Generic[S]):
     def stale(self) -> bool:
         """Whether this copy may be behind: not confirmed for three intervals, or the store lost its data."""
         return self._lost or self.age > core.MISSED * self._reconcile
+
+    def store_time(self) -> int:
+        """Microseconds since 1970 by the store's clock, as last heard of; by this machine's until then."""
+        return time.time_ns() // 1000 if self._ahead is None else micros() + self._ahead
 
     def derive(self, compute: ChangeListener) -> None:
         """Call ``compute(change)`` with each change, one at a time and in order, before anybody else hears of it.
@@ -152,7 +160,9 @@ class LocalCopy(Generic[S]):
                     return
                 shown = self.snapshot
                 told = EMPTY if self._whole else shown
+                asked = micros()
                 reply = yield from core.sync(self._at, reader, told, fresh(), self._store.now())
+                self._ahead = int(reply[-1]) - (asked + micros()) // 2
                 if not self._answered(shown, reply):
                     return
         except StoreError as error:

@@ -28,11 +28,12 @@ def _sync(data: Data, keys: Sequence[str], args: Sequence[Arg]) -> Reply:
     meta, docs, log, workers, acks = keys
     worker, epoch, version, lifetime, fresh, channel, now = args
     _note(data, (workers, acks), _text(worker), f"{_text(epoch)}:{int(version)}", int(lifetime), now)
+    clock = _number(data.now(now))
     known = data.get(meta)
     if known is None:
-        return [b"empty"]
+        return [b"empty", clock]
     if _lost(data, known, docs):
-        return [b"lost", known["epoch"].encode(), _number(known["version"])]
+        return [b"lost", known["epoch"].encode(), _number(known["version"]), clock]
     if known["epoch"] == _text(epoch) and int(version) > known["version"]:
         held = int(version) + 1 if data.get(docs) else known["held"]
         known = {"epoch": _text(fresh), "version": int(version) + 1, "held": held}
@@ -42,10 +43,10 @@ def _sync(data: Data, keys: Sequence[str], args: Sequence[Arg]) -> Reply:
     missing = known["version"] - int(version)
     entries = data.get(log) or []
     if known["epoch"] == _text(epoch) and missing == 0:
-        return [b"same", *head]
+        return [b"same", *head, clock]
     if known["epoch"] == _text(epoch) and missing <= len(entries):
-        return [b"delta", *head, entries[:missing]]
-    return [b"full", *head, [part for pair in (data.get(docs) or {}).items() for part in pair]]
+        return [b"delta", *head, entries[:missing], clock]
+    return [b"full", *head, [part for pair in (data.get(docs) or {}).items() for part in pair], clock]
 
 
 def _lost(data: Data, known: dict[str, Any], docs: str) -> bool:

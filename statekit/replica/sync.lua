@@ -15,24 +15,23 @@
 -- ARGV[7]  now      microseconds since 1970; empty: the server's clock
 -- ARGV[8]  sharded  1 over a cluster that knows sharded publishing; else not given
 --
--- Returns {'same',  epoch, version}                   the reader has it all
---         {'delta', epoch, version, {entry, ...}}     entries of the log, newest first
---         {'full',  epoch, version, {name, doc, ...}} everything
---         {'empty'}                                   no data set here; not the same as an empty one
---         {'lost',  epoch, version}                   there is one, but its documents are gone
+-- Returns {'same',  epoch, version, clock}                   the reader has it all
+--         {'delta', epoch, version, {entry, ...}, clock}     entries of the log, newest first
+--         {'full',  epoch, version, {name, doc, ...}, clock} everything
+--         {'empty', clock}                                   no data set here; not the same as an empty one
+--         {'lost',  epoch, version, clock}                   there is one, but its documents are gone
+-- where clock is now in microseconds, for what all readers shall do at the same moment.
 
 local meta, docs, log, workers, acks = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local worker, epoch, claimed = ARGV[1], ARGV[2], ARGV[3]
 local lifetime, fresh, channel, now, sharded = tonumber(ARGV[4]), ARGV[5], ARGV[6], ARGV[7], ARGV[8]
 
 local version = tonumber(claimed)
-local now_ms
 if now == '' then
   local time = redis.call('TIME')
-  now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
-else
-  now_ms = math.floor(tonumber(now) / 1000)
+  now = time[1] * 1000000 + time[2]
 end
+local clock, now_ms = string.format('%.0f', tonumber(now)), math.floor(tonumber(now) / 1000)
 
 -- Presence is written with pcall: a server that is out of memory or read-only still answers its readers.
 if lifetime == 0 then
@@ -53,11 +52,11 @@ end
 
 local known = redis.call('HMGET', meta, 'epoch', 'version', 'held')
 if not known[1] then
-  return {'empty'}
+  return {'empty', clock}
 end
 -- An eviction takes one key and leaves its neighbours: "no documents" would then turn everything off.
 if known[3] and known[3] == known[2] and redis.call('EXISTS', docs) == 0 then
-  return {'lost', known[1], known[2]}
+  return {'lost', known[1], known[2], clock}
 end
 
 local latest = tonumber(known[2])
@@ -76,12 +75,12 @@ end
 
 if known[1] == epoch then
   if version == latest then
-    return {'same', known[1], known[2]}
+    return {'same', known[1], known[2], clock}
   end
   local missing = latest - version
   local entries = redis.call('LRANGE', log, 0, missing - 1)
   if #entries == missing then
-    return {'delta', known[1], known[2], entries}
+    return {'delta', known[1], known[2], entries, clock}
   end
 end
-return {'full', known[1], known[2], redis.call('HGETALL', docs)}
+return {'full', known[1], known[2], redis.call('HGETALL', docs), clock}
