@@ -182,7 +182,9 @@ class Store:
         grace = 0 if signs_in and old.principal is not None else self.rules.grace
         old.after = None if signs_in else fresh
         old.ended = grace == 0
-        old.before = None if old.ended else old.before  # a name that is only kept taken tells no more than its successor
+        old.before = (
+            None if old.ended else old.before
+        )  # a name that is only kept taken tells no more than its successor
         old.retired = min(self.now + grace, old.touched + self.rules.idle, old.absolute)
 
     def _created(self, visit: Visit, fresh: str, record: Record) -> str:

@@ -216,9 +216,9 @@ def damage(client: redis.Redis, key: bytes, luck: random.Random) -> object:
     """Change what lies under a key; returns what was done, for the report."""
     kind = client.type(key)
     if luck.random() < 0.08:
-        client.delete(key)
         other = luck.choice((("SET", "x"), ("RPUSH", "x"), ("HSET", "x", "y"), ("ZADD", "1", "x")))
-        return other, client.execute_command(other[0], key, *other[1:])
+        with client.pipeline() as pipeline:
+            return other, pipeline.delete(key).execute_command(other[0], key, *other[1:]).execute()
     if kind == b"string":
         new = damaged(client.get(key), luck)
         return new, client.set(key, new)
