@@ -270,7 +270,15 @@ class RedisTransport:
             if connection.quiet():
                 return connection
             self.drop(connection)
+            if connection.demoted is not None:
+                self._leave()
         return None
+
+    def _leave(self) -> None:
+        """Drop all idle connections: where one met a replica, so will the others."""
+        idle, self._idle = self._idle, []
+        for connection in idle:
+            self.drop(connection)
 
     def _connected(self, budget: float) -> Any:
         _allowance.seconds = budget

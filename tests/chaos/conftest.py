@@ -35,13 +35,13 @@ def sentinels(request: pytest.FixtureRequest) -> Iterator[Sentinels]:
 def connect(
     request: pytest.FixtureRequest, sentinels: Sentinels, namespace: str
 ) -> Iterator[Callable[..., Any]]:
-    """Make kits over the sentinels; blocking ones, unless the test says "asyncio"."""
+    """Make kits over the sentinels; blocking ones, unless the test or the call says "asyncio"."""
     kits: list[Any] = []
 
-    def connected(**options: Any) -> Any:
+    def connected(colour: str = getattr(request, "param", "blocking"), **options: Any) -> Any:
         # enough for a loaded machine; but a replica that has been cut off for ten seconds is not promoted
         options = {"budget": Budget(decision=2, operation=2, connect=2), "snapshot_dir": None, **options}
-        if getattr(request, "param", "blocking") == "asyncio":
+        if colour == "asyncio":
             kits.append(Blocking(AsyncStateKit.connect(sentinels.url, namespace, **options)))
         else:
             kits.append(StateKit.connect(sentinels.url, namespace, **options))

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
-
-from statekit import AsyncStateKit, StateKit
+from statekit import AsyncStateKit
 from statekit.errors import NotReplicated
 from statekit.store.keys import encoded
 from statekit.store.outage import Budget
@@ -18,11 +16,10 @@ from tests.servers import wait_until
 SOON = Budget(decision=1, operation=1, connect=1)
 
 
-@pytest.mark.parametrize("kind", [StateKit, AsyncStateKit])
-def test_a_shard_without_its_replica_does_not_confirm_and_the_others_do(kind: Any, namespace: str) -> None:
+def test_a_shard_without_its_replica_does_not_confirm_and_the_others_do(namespace: str) -> None:
     with Cluster() as cluster:
-        made = kind.connect(cluster.url, namespace, budget=SOON, snapshot_dir=None, replicas=1)
-        kit: Any = made if kind is StateKit else Blocking(made)
+        made = AsyncStateKit.connect(cluster.url, namespace, budget=SOON, snapshot_dir=None, replicas=1)
+        kit: Any = Blocking(made)
         sessions, keys = kit.sessions(), kit.store.keys
         opened = {f"user:{n}": signed_in(sessions, f"user:{n}") for n in range(6)}
         homes = {

@@ -17,7 +17,7 @@ from statekit.errors import NotReplicated
 from tests.chaos.sentinels import Sentinels, signed_in
 from tests.servers import wait_until
 
-BOTH = pytest.mark.parametrize("connect", ["blocking", "asyncio"], indirect=True)
+ASYNCIO = pytest.mark.parametrize("connect", ["asyncio"], indirect=True)
 LIMIT = 200
 
 
@@ -36,7 +36,7 @@ def test_a_limit_admits_again_what_was_acknowledged_and_not_replicated_and_no_mo
     assert known + lost + again == LIMIT + lost
 
 
-@pytest.mark.parametrize("connect", ["asyncio"], indirect=True)
+@ASYNCIO
 def test_over_admission_under_load_is_bounded_by_what_was_acknowledged_since_the_cut(
     sentinels: Sentinels, connect: Callable[..., Any]
 ) -> None:
@@ -84,7 +84,7 @@ def test_without_replicas_a_revoked_session_can_come_back(
     assert sessions.open(late.id).is_new
 
 
-@BOTH
+@ASYNCIO
 def test_with_replicas_what_was_confirmed_stays(sentinels: Sentinels, connect: Callable[..., Any]) -> None:
     kit = connect(replicas=1)
     sessions = kit.sessions()
@@ -103,7 +103,6 @@ def test_with_replicas_what_was_confirmed_stays(sentinels: Sentinels, connect: C
         assert fresh.flags.enabled("on")
 
 
-@BOTH
 def test_with_replicas_what_is_not_confirmed_says_so(
     sentinels: Sentinels, connect: Callable[..., Any]
 ) -> None:

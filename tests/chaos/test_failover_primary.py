@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import time
 
-import pytest
-
 from tests.chaos.diary import Diary, Outcome
 from tests.chaos.load import load
 from tests.chaos.sentinels import Sentinels
 from tests.chaos.visitor import FLEET, HITS, SLOTS, Terms
-from tests.servers import Server
+from tests.servers import Server, wait_until
 
 FORGETTING = Terms(keeps=False)
 """A failover may lose the last moments: nothing else is excused."""
@@ -30,7 +28,6 @@ def judged(diary: Diary, failed_over: list[float]) -> None:
     assert diary.most_at_once("clients") <= FLEET
 
 
-@pytest.mark.parametrize("sentinels", ["valkey", "redis62"], indirect=True)
 def test_a_killed_primary_is_replaced_and_service_resumes(sentinels: Sentinels, namespace: str) -> None:
     with load(sentinels.url, namespace, terms=FORGETTING) as running:
         time.sleep(1.0)
@@ -50,7 +47,9 @@ def test_a_killed_primary_is_replaced_and_service_resumes(sentinels: Sentinels, 
     judged(running.diary, [killed, promoted])
     assert running.diary.back(promoted, ended) < 1.0
     assert sentinels.primary() is second
-    assert strays(first, second) == []
+    wait_until(
+        lambda: not strays(first, second), 10, f"written to the former primary: {strays(first, second)}"
+    )
 
 
 def test_a_frozen_primary_that_thaws_is_written_to_no_more(sentinels: Sentinels, namespace: str) -> None:
@@ -59,7 +58,7 @@ def test_a_frozen_primary_that_thaws_is_written_to_no_more(sentinels: Sentinels,
         first = sentinels.primary()
         frozen = time.monotonic()
         first.freeze()
-        second = sentinels.promoted(first)
+        sentinels.promoted(first)
         promoted = time.monotonic()
         time.sleep(2.0)
         thawed = time.monotonic()
@@ -67,14 +66,12 @@ def test_a_frozen_primary_that_thaws_is_written_to_no_more(sentinels: Sentinels,
         before = first.ask("INFO", "commandstats")
         time.sleep(1.0)
         after = first.ask("INFO", "commandstats")
-        sentinels.demoted(first)
     print(
         f"\nfailover {promoted - frozen:.2f} s, then {running.diary.back(promoted, thawed):.2f} s to full service"
     )
     judged(running.diary, [frozen, promoted, thawed])
     assert running.diary.back(promoted, thawed) < 1.0
     assert ran(after) == ran(before)
-    assert strays(first, second) == []
 
 
 def ran(statistics: dict[str, dict[str, int]]) -> int:
