@@ -90,7 +90,15 @@ def json_object(text: str) -> dict[str, Any]:
 
 def print_json(value: Any) -> None:
     """Print anything statekit returns as indented JSON."""
-    typer.echo(json.dumps(to_jsonable_python(value, fallback=_plain), indent=2, ensure_ascii=False))
+    text = json.dumps(to_jsonable_python(value, fallback=_plain), indent=2, ensure_ascii=False)
+    typer.echo("\n".join(map(_harmless, text.split("\n"))))
+
+
+def _harmless(text: str) -> str:
+    """Write out what a terminal might obey: names in a store may come from anybody."""
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() else json.dumps(one)[1:-1] for one in text)
 
 
 def _plain(value: Any) -> Any:
@@ -99,7 +107,7 @@ def _plain(value: Any) -> Any:
 
 def print_columns(headings: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     """Print rows under headings, as wide as they need to be; nothing but the headings if there are none."""
-    table = [tuple(headings), *(tuple(map(shown, row)) for row in rows)]
+    table = [tuple(map(shown, row)) for row in (headings, *rows)]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     for row in table:
         line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
@@ -115,8 +123,8 @@ def shown(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.3f}".rstrip("0").rstrip(".")
     if isinstance(value, str):
-        return value
-    return json.dumps(to_jsonable_python(value, fallback=_plain), ensure_ascii=False)
+        return _harmless(value)
+    return _harmless(json.dumps(to_jsonable_python(value, fallback=_plain), ensure_ascii=False))
 
 
 def print_convergence(done: Convergence, as_json: bool) -> None:
@@ -129,6 +137,6 @@ def print_convergence(done: Convergence, as_json: bool) -> None:
             f"after {done.seconds * 1000:.0f} ms"
         )
         for name in done.lagging:
-            typer.echo(f"  not yet: {name}", err=True)
+            typer.echo(f"  not yet: {shown(name)}", err=True)
     if not done.complete:
         raise typer.Exit(1)

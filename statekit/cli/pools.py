@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from statekit.cli._common import AsJson, Namespace, Url, opened, print_columns, print_json
+from statekit.cli._common import AsJson, Namespace, Url, opened, print_columns, print_json, shown
 from statekit.kit import StateKit
 from statekit.pools.core import FleetView, PoolConfig, viewing
 from statekit.store.keys import encoded
@@ -63,7 +63,7 @@ def _facts(view: FleetView) -> dict[str, object]:
 
 
 def _print(view: FleetView) -> None:
-    typer.echo(f"{view.pool}: {view.open} open of {_budget(view) or '-'}")
+    typer.echo(f"{shown(view.pool)}: {view.open} open of {_budget(view) or '-'}")
     if view.conflict:
         typer.echo("  processes were given different budgets; the lowest holds", err=True)
     rows = [

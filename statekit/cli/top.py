@@ -59,10 +59,19 @@ def top(
         if as_json:
             print_json(_facts(_look(kit, pool or ())))
         elif once or not sys.stdout.isatty():
-            Console().print(_page(_look(kit, pool or ()), kit))
+            _console().print(_page(_look(kit, pool or ()), kit))
         else:
-            with suppress(KeyboardInterrupt), Live(screen=True, auto_refresh=False) as live:
+            with suppress(KeyboardInterrupt), _live() as live:
                 _watch(kit, pool or (), partial(live.update, refresh=True), partial(time.sleep, every))
+
+
+def _console() -> Console:
+    """A console that takes names for what they are: not for markup, not for emoji."""
+    return Console(markup=False, emoji=False)
+
+
+def _live() -> Live:
+    return Live(console=_console(), screen=True, auto_refresh=False)
 
 
 def _watch(
@@ -106,7 +115,7 @@ def _workers(glance: Glance) -> Table:
     table = Table("process", "shows flags", "silent for s", title=f"live processes: {len(glance.workers)}")
     for one in glance.workers:
         behind = one.version < glance.version
-        table.add_row(one.name, str(one.version), shown(one.silent), style="yellow" if behind else "")
+        table.add_row(shown(one.name), str(one.version), shown(one.silent), style="yellow" if behind else "")
     return table
 
 
@@ -118,7 +127,7 @@ def _writes(glance: Glance) -> Table:
 
 
 def _pool(view: FleetView) -> Table:
-    title = f"pool {view.pool}: {view.open} open of {view.budget if view.processes else '-'}"
+    title = f"pool {shown(view.pool)}: {view.open} open of {view.budget if view.processes else '-'}"
     table = Table("process", "share", "open", "in use", "waiting", title=title)
     for one in view.processes:
         table.add_row(*map(shown, (one.worker, one.share, one.open, one.in_use, one.waiting)))
