@@ -271,22 +271,26 @@ def test_a_forked_child_hears_of_changes(server_url, connect):
     kit = connect(server_url)
     kit.flags.set("pay", Flag())
     ready, tell = os.pipe()
+    done, leave = os.pipe()
     pid = os.fork()
     if pid == 0:
         status = 1
         try:
+            os.close(leave)
             wait_until(lambda: any(f"-{os.getpid()}-" in one.name for one in kit.flags.workers()), 30)
             os.write(tell, b"x")
             wait_until(lambda: not kit.flags.enabled("pay"), 30)
+            os.read(done, 1)  # not before it has said what it heard
             status = 0
         finally:
             os._exit(status)
     os.read(ready, 1)
     came = kit.flags.set("pay", Flag(enabled=False), wait=30)
+    os.close(leave)
     assert (came.workers, came.acknowledged) == (2, 2)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
-    os.close(ready)
-    os.close(tell)
+    for end in (ready, tell, done):
+        os.close(end)
 
 
 def test_concurrent_writers_lose_nothing(server_url, connect):
