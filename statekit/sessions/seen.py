@@ -94,9 +94,8 @@ class LastSeen:
                 oldest, ended = next(iter(self._ended.items()))
                 if ended >= now - self._longest and len(self._ended) <= MOST:
                     break
-                self._since = max(
-                    self._since, ended + 1
-                )  # an answer from before it could be about that session
+                # An answer to what was asked before could be about that session.
+                self._since = max(self._since, ended + 1)
                 del self._ended[oldest]
 
     def drop(self, handle: str) -> None:

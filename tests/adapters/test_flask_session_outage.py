@@ -159,6 +159,8 @@ def test_a_word_near_the_view_counts_before_one_further_off(site: Any) -> None:
         "/view", view_func=sk.session_outage("last-seen")(lambda: {**show()}), endpoint="view"
     )
     blueprint.add_url_rule("/class", view_func=Page.as_view("page"))
+    marked = sk.session_outage("last-seen")(Page.as_view("marked"))
+    blueprint.add_url_rule("/marked", view_func=marked)
     site_.app.register_blueprint(blueprint)
     site_.app.add_url_rule("/app", view_func=show, endpoint="app")
     site_.app.add_url_rule("/", view_func=put, endpoint="put", methods=["POST"])
@@ -171,6 +173,8 @@ def test_a_word_near_the_view_counts_before_one_further_off(site: Any) -> None:
         assert site_.browser.get("/view").json["x"] == 1
         assert site_.browser.get("/class").status_code == 503
         assert site_.browser.put("/class").json["degraded"]
+        assert site_.browser.get("/marked").json["x"] == 1
+        assert site_.browser.put("/marked").json["x"] is None, "a method's word before its class's"
         assert site_.browser.get("/nowhere").status_code == 404
 
 

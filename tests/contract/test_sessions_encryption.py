@@ -45,6 +45,16 @@ def test_values_come_back_in_another_process(kit: Any, another_kit: Any) -> None
     assert there.open(id_)["deep"] == [*VALUES["deep"], 3]
 
 
+def test_what_one_object_saved_is_what_it_compares_with_next(kit: Any) -> None:
+    sessions = kit.sessions(encryption=Encryption([NEW]))
+    session = sessions.open(begun(sessions, a=1))
+    for value in (session["a"] + 1, 1, 1):
+        session["a"] = value
+        changed = sessions.open(session.id)["a"] != value
+        assert sessions.save(session) is (SaveOutcome.SAVED if changed else SaveOutcome.UNTOUCHED)
+        assert sessions.open(session.id)["a"] == value
+
+
 def test_two_writers_of_different_keys_both_win(kit: Any, another_kit: Any) -> None:
     encryption = Encryption([NEW])
     here, there = kit.sessions(encryption=encryption), another_kit.sessions(encryption=encryption)

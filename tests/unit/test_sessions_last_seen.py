@@ -446,6 +446,29 @@ def test_what_others_have_ended_is_forgotten_when_it_is_noticed(sessions: Any, k
         sessions.open(id_)["k"]
 
 
+@pytest.mark.parametrize("how", ["ended", "vanished", "renewed"])
+@pytest.mark.parametrize("notice", ["reading", "saving"])
+def test_what_is_gone_from_the_store_is_not_shown(
+    kit: Any, sessions: Any, down: Any, how: str, notice: str
+) -> None:
+    id_ = begun(sessions, "user:7")
+    session = sessions.open(id_)
+    session["k"] = 2
+    there = another_process(kit).sessions(grace=0)
+    if how == "ended":
+        there.revoke(handle_of(id_))
+    elif how == "vanished":
+        kit.store.transport.data.delete(*kit.store.transport.data.keys())
+    else:
+        ended_by(there, id_, lambda s: s.renew())
+    if notice == "saving":
+        assert sessions.save(session) in (SaveOutcome.GONE, SaveOutcome.SUPERSEDED)
+    else:
+        assert sessions.open(id_).is_new
+    with down(), pytest.raises(StoreUnavailable):
+        sessions.open(id_)["k"]
+
+
 def another_process(kit: Any) -> StateKit:
     transport = MemoryTransport(twins(), kit.store.transport.data)
     return StateKit._over(Store(transport, kit.namespace, clock=kit.store.clock))
