@@ -19,6 +19,7 @@ import threading
 from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+from weakref import proxy
 
 from statekit.errors import StoreFull, StoreReadOnly, StoreUnavailable
 from statekit.store.fork import on_fork
@@ -53,7 +54,9 @@ class _Roster(Generic[S]):
     """What both colours share: the counts, and who they are about."""
 
     def __init__(self, store: S) -> None:
-        self._store: S = store
+        self._store: S = proxy(
+            store
+        )  # weakly: the store holds its roster, and circles wait for the collector
         self._counts: deque[int] = deque(maxlen=KEPT)
         self._beat: Beat | None = None
         # A store in this process's own memory is shared with nobody; under a test's clock nothing happens by itself.
