@@ -54,9 +54,8 @@ class _Roster(Generic[S]):
     """What both colours share: the counts, and who they are about."""
 
     def __init__(self, store: S) -> None:
-        self._store: S = proxy(
-            store
-        )  # weakly: the store holds its roster, and circles wait for the collector
+        # Weakly: the store holds its roster, and circles wait for the garbage collector.
+        self._store: S = proxy(store)
         self._counts: deque[int] = deque(maxlen=KEPT)
         self._beat: Beat | None = None
         # A store in this process's own memory is shared with nobody; under a test's clock nothing happens by itself.
