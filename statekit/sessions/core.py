@@ -18,8 +18,9 @@ use lives at least ``(1 - touch_after) * idle`` after its last use.
 
 Not guaranteed: two requests that write the same key at once are not ordered, the later save wins. What another
 request writes under the old id while it is being renewed is dropped, and that request is told (`SUPERSEDED`).
-Values are encrypted at rest only with ``encryption=``; the names of their keys, and who is signed in, never. A server that loses acknowledged writes (failover, restart without AOF) loses
-sessions with them, and can bring back one that was revoked in that moment.
+Names of keys and of principals are never encrypted, values only with ``encryption=`` (`encryption.py`). A server that
+loses acknowledged writes (failover, restart without AOF) loses sessions with them, and can bring back one that was
+revoked in that moment.
 
 When the store is down: opening, saving and revoking raise `StoreUnavailable` (503). With
 ``on_outage="anonymous"`` opening gives an empty session, with ``on_outage="last-seen"`` the one this process saw last
