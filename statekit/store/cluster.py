@@ -192,10 +192,12 @@ class AsyncClusterTransport(Nodes):
             await self.learn(budget)
 
     async def learn(self, budget: float) -> None:
-        """Read the map anew. All who want it share one answer, and wait for it as long as their budgets let them."""
+        """Same as `ClusterTransport.learn`, for asyncio; what is asked for goes on when the caller has given up."""
         loop = asyncio.get_running_loop()
         if self._asking is None or self._asking.done() or self._asking.get_loop() is not loop:
             self._asking = loop.create_task(self._ask_around(budget))
+        elif self._map is not None:
+            return
         done, _ = await asyncio.wait({self._asking}, timeout=budget)
         if self._map is None:
             if done and (failure := self._asking.result()) is not None:

@@ -67,6 +67,26 @@ def test_a_master_is_frozen_and_comes_back_believing_it_still_is_one(namespace: 
     assert diary.longest["hit"] < 0.5  # 50 ms, and what a busy machine adds
 
 
+def test_the_whole_cluster_is_gone_and_comes_back(namespace: str) -> None:
+    with Cluster(replicas=0) as cluster, load(cluster.url, namespace, terms=REPLICATED) as running:
+        time.sleep(0.5)
+        for node in cluster.nodes:
+            cluster.kill(node)
+        time.sleep(1.0)
+        for node in cluster.nodes:
+            cluster.revive(node)
+        whole = cluster.wait_ok()
+        time.sleep(1.5)
+        end = time.monotonic()
+    diary = running.diary
+    back = diary.back(whole, end)
+    print(f"\n{diary}\n{dict(diary.reasons)}\nfull service {back * 1000:.0f} ms later")
+    assert not diary.complaints
+    assert set(diary.reasons) <= OUTAGE
+    assert diary.most_at_once("clients") <= FLEET
+    assert back < 1.0
+
+
 def test_masters_hand_over_to_their_replicas(namespace: str) -> None:
     """As in an upgrade of the servers, one after another: nothing is lost, and nobody notices."""
     with Cluster() as cluster, load(cluster.url, namespace, budget=PATIENT) as running:
