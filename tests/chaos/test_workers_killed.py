@@ -28,7 +28,7 @@ SERVED = {
     "gevent-preload": ("preload_app:app", ("-k", "gevent", "--preload", "-c", "gevent_conf.py")),
     "uvicorn": ("fast_app:app", ()),
 }
-KILLS = 3
+KILLS = 2
 VISITORS = 6
 
 
