@@ -329,6 +329,7 @@ class _Link:
             self.heard(end, b"")
         else:
             self._links.discard(self)
+            self._replies.clear()
             self.far.close()
 
 
@@ -351,7 +352,7 @@ class _End(asyncio.Protocol):
         self._link.lost(self)
 
     def say(self, data: bytes) -> None:
-        if self._transport is not None:
+        if self._transport is not None and not self._transport.is_closing():
             self._transport.write(data)
 
     def pause(self) -> None:

@@ -10,6 +10,10 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import pytest
+import redis.asyncio
+from redis.asyncio.retry import Retry as AsyncRetry
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from statekit import AsyncStateKit, StateKit
 from statekit.errors import StoreError
@@ -37,13 +41,29 @@ def proxy(server: Server) -> Iterator[Proxy]:
         yield proxy
 
 
-@pytest.fixture(params=["blocking", "asyncio"])
+def brought(kind: Any, retry: Any, url: str) -> Any:
+    """A client of the caller's own, with time-outs as docs/operations.md advises."""
+    return kind.from_url(url, socket_timeout=0.1, socket_connect_timeout=0.1, retry=retry(NoBackoff(), 0))
+
+
+KITS: dict[str, Callable[[str, str], Any]] = {
+    "blocking": lambda url, namespace: StateKit.connect(url, namespace, budget=BUDGET, snapshot_dir=None),
+    "asyncio": lambda url, namespace: Blocking(
+        AsyncStateKit.connect(url, namespace, budget=BUDGET, snapshot_dir=None)
+    ),
+    "blocking client": lambda url, namespace: StateKit(
+        brought(redis.Redis, Retry, url), namespace, budget=BUDGET
+    ),
+    "asyncio client": lambda url, namespace: Blocking(
+        AsyncStateKit(brought(redis.asyncio.Redis, AsyncRetry, url), namespace, budget=BUDGET)
+    ),
+}
+
+
+@pytest.fixture(params=KITS)
 def kit(request: pytest.FixtureRequest, proxy: Proxy, namespace: str, server: Server) -> Iterator[Any]:
     prepare(server.url, namespace)
-    if request.param == "blocking":
-        kit: Any = StateKit.connect(proxy.url, namespace, budget=BUDGET, snapshot_dir=None)
-    else:
-        kit = Blocking(AsyncStateKit.connect(proxy.url, namespace, budget=BUDGET, snapshot_dir=None))
+    kit = KITS[request.param](proxy.url, namespace)
     yield kit
     kit.close()
 
@@ -142,7 +162,11 @@ def outcome(call: Callable[[], Any], right: Callable[[Any], object]) -> str:
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_each_primitive_answers_as_declared_and_recovers(kit: Any, proxy: Proxy, fault: str) -> None:
+def test_each_primitive_answers_as_declared_and_recovers(
+    kit: Any, proxy: Proxy, fault: str, request: pytest.FixtureRequest
+) -> None:
+    if fault == "a byte at a time" and "blocking client" in request.node.name:
+        pytest.skip("redis-py's time-out is for each piece it reads: its client waits for all of them")
     calls = Calls(kit)
     wait_until(lambda: set(calls.made().values()) == {"works"}, 20)
     with FAULTS[fault](proxy):
@@ -159,8 +183,8 @@ def test_each_primitive_answers_as_declared_and_recovers(kit: Any, proxy: Proxy,
 # -- to each its own -------------------------------------------------------------------------------------
 
 
-def test_replies_cut_off_reach_nobody_else(kit: Any, proxy: Proxy, server: Server, namespace: str) -> None:
-    """Callers read values of their own, of many sizes, while the line is cut at every byte in turn."""
+def test_replies_cut_off_reach_nobody_else(kit: Any, proxy: Proxy) -> None:
+    """Callers read values of their own, of many sizes, while the line is cut after ever more bytes."""
     sessions = kit.sessions()
     mine = {}
     for number in range(8):
@@ -169,29 +193,30 @@ def test_replies_cut_off_reach_nobody_else(kit: Any, proxy: Proxy, server: Serve
         wait_until(lambda session=session: saved(sessions, session), 20)
         mine[number] = session
     stop = threading.Event()
+    right: list[int] = []
 
-    def read(number: int) -> tuple[int, int]:
-        right = failed = 0
+    def read(number: int) -> int:
+        failed = 0
         while not stop.is_set():
             try:
                 session = sessions.load(sessions.lazy(mine[number].id))
             except StoreError:
                 failed += 1
                 time.sleep(0.002)  # the breaker answers at once
-                continue
-            assert session["mine"] == mine[number]["mine"]
-            right += 1
-        return right, failed
+            else:
+                assert session["mine"] == mine[number]["mine"]
+                right.append(number)
+        return failed
 
     with ThreadPoolExecutor(8) as threads:
         reading = [threads.submit(read, number) for number in mine]
-        for after in range(200):
+        for after in (*range(20), *(2**power for power in range(5, 15))):
+            enough = len(right) + 8
             proxy.cut(after=after)
-            time.sleep(0.005)
+            wait_until(lambda enough=enough: len(right) > enough, 20)
         stop.set()
-        right, failed = map(sum, zip(*(one.result() for one in reading), strict=True))
-    print(f"\n{right} read, {failed} failed")
-    assert right > 100
+        failed = sum(one.result() for one in reading)
+    print(f"\n{len(right)} read, {failed} failed")
 
 
 def saved(sessions: Any, session: Any) -> bool:
