@@ -16,10 +16,10 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import weakref
 from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
-from weakref import proxy
 
 from statekit.errors import StoreFull, StoreReadOnly, StoreUnavailable
 from statekit.store.fork import on_fork
@@ -55,12 +55,12 @@ class _Roster(Generic[S]):
 
     def __init__(self, store: S) -> None:
         # Weakly: the store holds its roster, and circles wait for the garbage collector.
-        self._store: S = proxy(store)
+        self._store: weakref.ref[S] = weakref.ref(store)
         self._counts: deque[int] = deque(maxlen=KEPT)
         self._beat: Beat | None = None
         # A store in this process's own memory is shared with nobody; under a test's clock nothing happens by itself.
         self._alone = isinstance(store.transport, MemoryTransport | AsyncMemoryTransport)
-        self._idle = self._alone or store.clock is not None
+        self._never = self._idle = self._alone or store.clock is not None
         on_fork(self)
 
     @property
@@ -79,9 +79,8 @@ class _Roster(Generic[S]):
         self.attend()
         return (yield from op)
 
-    def signing(self) -> Op[None]:
+    def signing(self, store: S) -> Op[None]:
         """Sign, and keep the count; an outage changes nothing about what is known."""
-        store = self._store
         try:
             self._counts.append((yield from signing(store.keys, store.now(), store.worker)))
         except (StoreUnavailable, StoreFull, StoreReadOnly):
@@ -99,23 +98,24 @@ class Roster(_Roster["Store"]):
         self._lock = threading.Lock()
 
     def attend(self) -> None:
-        if self._idle:
+        store = self._store()
+        if self._idle or store is None:
             return
         with self._lock:
             first, self._idle = not self._idle, True
         if first:
-            pulse = self._store.pulse
-            self._beat = self._beat or pulse.every(EVERY, self.sign)
-            pulse.soon(self._beat)
+            self._beat = self._beat or store.pulse.every(EVERY, self.sign)
+            store.pulse.soon(self._beat)
 
     def sign(self) -> None:
         """Sign now."""
-        self._store.run(self.signing())
+        if (store := self._store()) is not None:
+            store.run(self.signing(store))
 
     def after_fork(self) -> None:
         super().after_fork()
         self._lock = threading.Lock()
-        self._idle = self._alone or self._store.clock is not None
+        self._idle = self._never
 
 
 class AsyncRoster(_Roster["AsyncStore"]):
@@ -124,17 +124,25 @@ class AsyncRoster(_Roster["AsyncStore"]):
     _loop: asyncio.AbstractEventLoop | None = None
 
     def attend(self) -> None:
-        if self._idle or asyncio.get_running_loop() is self._loop:
+        store = self._store()
+        if self._idle or store is None or asyncio.get_running_loop() is self._loop:
             return
         self._loop = asyncio.get_running_loop()
-        if self._beat is not None:
-            self._beat.cancel()
-        self._beat = self._store.pulse.every(EVERY, self.sign)
+        self._rest()
+        self._beat = store.pulse.every(EVERY, self.sign)
         self._beat.due = 0.0  # at once
 
     async def sign(self) -> None:
         """Same as `Roster.sign`, for asyncio."""
-        await self._store.run(self.signing())
+        store = self._store()
+        if store is None:
+            self._rest()
+        else:
+            await store.run(self.signing(store))
+
+    def _rest(self) -> None:
+        if self._beat is not None:
+            self._beat.cancel()
 
     def after_fork(self) -> None:
         super().after_fork()
