@@ -34,7 +34,8 @@ NONCE = 12
 DAMAGED = "it is encrypted, and was changed, moved from its place, or damaged"
 _HEX = re.compile(r"[0-9A-Fa-f]{64}\Z")
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]{43}=?\Z")
-_ENVELOPE = re.compile(re.escape(SEALED) + rb'([0-9a-f]{8})\.([A-Za-z0-9+/]+=*)"}\Z')
+_HEAD = re.compile(re.escape(SEALED) + rb"([0-9a-f]{8})\.")
+_END = b'"}'
 
 
 class Encryption:
@@ -112,7 +113,7 @@ class Vault:
         if cipher is None:
             return raw
         sealed = b64encode(nonce + cipher.encrypt(nonce, raw, self._place(key)))
-        return b'%b%b.%b"}' % (SEALED, encryption.encrypts_with.encode(), sealed)
+        return b"%b%b.%b%b" % (SEALED, encryption.encrypts_with.encode(), sealed, _END)
 
     def open(self, key: str, raw: bytes) -> bytes:
         """Decrypt what `seal` made; raises `CorruptValue` if that cannot be done."""
@@ -120,20 +121,19 @@ class Vault:
             if self._encryption.plaintext == "refuse":
                 raise CorruptValue("it is not encrypted, and plaintext='refuse' was chosen")
             return raw
-        parts = _ENVELOPE.match(raw)
-        if parts is None:
+        head = _HEAD.match(raw)
+        if head is None or not raw.endswith(_END):
             raise CorruptValue(DAMAGED)
-        cipher = self._cipher(parts[1].decode())
+        key_id, box = head[1].decode(), raw[head.end() : -len(_END)]
+        cipher = self._cipher(key_id)
         if cipher is None:
-            raise CorruptValue(
-                f"it is encrypted with the key {parts[1].decode()}, which is not among those given"
-            )
+            raise CorruptValue(f"it is encrypted with the key {key_id}, which is not among those given")
         try:
-            sealed = b64decode(parts[2])
+            sealed = b64decode(box)
             plain = cipher.decrypt(sealed[:NONCE], sealed[NONCE:], self._place(key))
         except Exception as error:
             raise CorruptValue(DAMAGED) from error
-        if b64encode(sealed) != parts[2]:  # one spelling a value
+        if b64encode(sealed) != box:  # one spelling a value
             raise CorruptValue(DAMAGED)
         return plain
 
