@@ -31,7 +31,7 @@ from redis.retry import Retry
 from statekit.errors import UsageError
 from statekit.store.cluster import AsyncClusterTransport, ClusterTransport
 from statekit.store.coalescing import AsyncRedisTransport
-from statekit.store.drive import RedisTransport
+from statekit.store.drive import RedisTransport, punctual
 from statekit.store.embedded import Embedded
 from statekit.store.outage import checked_budget
 
@@ -185,6 +185,66 @@ def _pooled(address: Address, options: dict[str, Any], theirs: Any) -> Any:
     return theirs.Redis(connection_pool=pool)
 
 
+class _InTurn:
+    """How the sentinels are asked: who answered last, first; who was asked and has not answered, last.
+
+    A caller whose time runs out before one that hangs gives up; who comes next begins with another.
+    """
+
+    sentinels: list[Any]
+    check_master_state: Any
+
+    def _asking(self, one: Any) -> None:
+        self.sentinels = [*(other for other in self.sentinels if other is not one), one]
+
+    def _named(self, one: Any, masters: Any, service: str) -> tuple[str, int] | None:
+        """Whom a sentinel that has answered calls the master, if it believes in it."""
+        state = masters.get(service)
+        if not state or not self.check_master_state(state, service):
+            return None
+        self.sentinels = [one, *(other for other in self.sentinels if other is not one)]
+        return state["ip"], state["port"]
+
+
+class _Sentinels(_InTurn, redis.sentinel.Sentinel):
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)  # type: ignore[no-untyped-call]
+        for one in self.sentinels:
+            punctual(one.connection_pool)
+
+    def discover_master(self, service_name: str) -> tuple[str, int]:
+        failures = []
+        for one in tuple(self.sentinels):
+            self._asking(one)
+            try:
+                named = self._named(one, one.sentinel_masters(), service_name)
+            except redis.ConnectionError as error:
+                failures.append(str(error))
+            else:
+                if named is not None:
+                    return named
+        raise redis.sentinel.MasterNotFoundError(_nobody(service_name, failures))
+
+
+class _AsyncSentinels(_InTurn, redis.asyncio.sentinel.Sentinel):
+    async def discover_master(self, service_name: str) -> tuple[str, int]:
+        failures = []
+        for one in tuple(self.sentinels):
+            self._asking(one)
+            try:
+                named = self._named(one, await one.sentinel_masters(), service_name)
+            except redis.ConnectionError as error:
+                failures.append(str(error))
+            else:
+                if named is not None:
+                    return named
+        raise redis.sentinel.MasterNotFoundError(_nobody(service_name, failures))
+
+
+def _nobody(service: str, failures: list[str]) -> str:
+    return f"no sentinel names a master of {service!r}{': ' if failures else ''}{'; '.join(failures)}"
+
+
 def _watched(address: Address, options: dict[str, Any], sentinel: Any, timeout: float) -> Any:
     """Make a client for whatever server the sentinels call the master."""
     named = {
@@ -212,7 +272,7 @@ def connected(url: str | None, budget: Budget) -> Transport:
 
         return ClusterTransport(node, address.hosts, address.where)
     if address.kind == "sentinel":
-        return RedisTransport(_watched(address, options, redis.sentinel.Sentinel, budget.connect), owned=True)
+        return RedisTransport(_watched(address, options, _Sentinels, budget.connect), owned=True)
     return RedisTransport(_pooled(address, options, redis), owned=True, keeps=True)
 
 
@@ -230,7 +290,7 @@ def connected_async(url: str | None, budget: Budget) -> AsyncTransport:
     if address.kind == "sentinel":
 
         def watched() -> Any:
-            return _watched(address, options, redis.asyncio.sentinel.Sentinel, budget.connect)
+            return _watched(address, options, _AsyncSentinels, budget.connect)
 
         return AsyncRedisTransport(watched(), owned=True, fresh=lambda: watched().connection_pool)
     return AsyncRedisTransport(_pooled(address, options, redis.asyncio), owned=True)

@@ -169,8 +169,9 @@ class _Punctual:
         return replies
 
     def connect(self: Any) -> None:
-        left = getattr(_allowance, "seconds", None)
-        if left is not None:
+        until = getattr(_allowance, "until", None)
+        if until is not None:
+            left = _left(until)
             if self._patience is None:
                 self._patience = self.socket_connect_timeout or left
             self.socket_timeout, self.socket_connect_timeout = left, min(left, self._patience)
@@ -281,11 +282,11 @@ class RedisTransport:
             self.drop(connection)
 
     def _connected(self, budget: float) -> Any:
-        _allowance.seconds = budget
+        _allowance.until = monotonic() + budget
         try:
             return self._pool.get_connection()
         finally:
-            _allowance.seconds = None
+            _allowance.until = None
 
     def drop(self, connection: Any) -> None:
         """Give a connection back closed: nobody may meet the replies that are still on their way."""

@@ -47,7 +47,9 @@ class Sentinels:
             for index, port in enumerate(ports[:3]):
                 options = (*quick, *(follow if index else ()))
                 self.servers.append(Server(self._program, options, port).start())
-            self.servers[0].ask("SET", "first", "write", "PX", 60_000)  # to be confirmed, which takes a second
+            self.servers[0].ask(
+                "SET", "first", "write", "PX", 60_000
+            )  # to be confirmed, which takes a second
             wait_until(lambda: self.confirmed(self.servers[0]) == 2, 30, "the replicas do not follow")
             for index in range(3):
                 self.watchers.append(self._watcher(index, ports[:3], ports[3:]).start())
@@ -110,6 +112,11 @@ class Sentinels:
         named = [tell(watcher, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", SERVICE) for watcher in self.watchers]
         ports = [int(address[1]) for address in named]
         return next(one for one in self.servers if ports.count(one.port) >= 2)
+
+    def named_by(self, watcher: Server) -> Server:
+        """Whom one sentinel names."""
+        port = int(tell(watcher, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", SERVICE)[1])
+        return next(one for one in self.servers if one.port == port)
 
     def promoted(self, instead_of: Server, seconds: float = 60) -> Server:
         """Wait until another server is the primary, for most sentinels and for itself; return it."""

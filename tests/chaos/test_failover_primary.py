@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from typing import Any
 
+import pytest
+
+from statekit.store.outage import Budget
 from tests.chaos.diary import Diary, Outcome
 from tests.chaos.load import load
 from tests.chaos.sentinels import Sentinels
@@ -72,6 +77,38 @@ def test_a_frozen_primary_that_thaws_is_written_to_no_more(sentinels: Sentinels,
     judged(running.diary, [frozen, promoted, thawed])
     assert running.diary.back(promoted, thawed) < 1.0
     assert ran(after) == ran(before)
+
+
+@pytest.mark.parametrize("colour", ["blocking", "asyncio"])
+def test_a_host_with_the_primary_and_the_first_sentinel_falls_silent(
+    sentinels: Sentinels, connect: Callable[..., Any], colour: str
+) -> None:
+    """Nobody hangs up: a caller who asks the silent sentinel runs out of time, and the next one asks another."""
+    kit = connect(colour, budget=Budget(decision=0.1, operation=0.5, connect=1))
+    limiter = kit.rate_limiter("api", "100000/hour")
+    assert not limiter.hit("k").degraded
+    first = sentinels.primary()
+    sentinels.watchers[0].freeze()
+    first.freeze()
+    waits: list[float] = []
+    promoted = 0.0
+    while True:
+        begin = time.monotonic()
+        decision = limiter.hit("k")
+        waits.append(time.monotonic() - begin)
+        if not promoted and sentinels.named_by(sentinels.watchers[1]) is not first:
+            promoted = time.monotonic()
+        if promoted and not decision.degraded:
+            break
+        assert time.monotonic() - (promoted or begin) < 30, "service does not resume"
+        time.sleep(0.01)
+    print(
+        f"\n{time.monotonic() - promoted:.2f} s after the promotion; the longest wait {max(waits) * 1000:.0f} ms"
+    )
+    assert time.monotonic() - promoted < 1.0
+    assert max(waits) < 0.2  # the budget, and as much again for a machine that is busy
+    fresh = connect(colour, budget=Budget(decision=0.1, operation=0.5, connect=1))
+    wait_until(lambda: not fresh.rate_limiter("api", "9/hour").hit("k").degraded, 1.0)
 
 
 def ran(statistics: dict[str, dict[str, int]]) -> int:
