@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from statekit.tenants import TenantSettings
     from statekit.tenants.faces import AsyncTenants, Tenants
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOMES = {
     name: home
