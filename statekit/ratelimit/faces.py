@@ -8,22 +8,19 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, Generic, TypeAlias, TypeVar
-from weakref import WeakKeyDictionary
 
 from statekit.errors import StoreError, UsageError
 from statekit.ratelimit.core import Outage, deciding, pause, resetting
 from statekit.ratelimit.decision import Decision
 from statekit.ratelimit.leases import Leases, leased
 from statekit.ratelimit.limits import LARGEST, Limit, LimitLike
-from statekit.ratelimit.memory import TWINS
+from statekit.ratelimit.local import alone
 from statekit.ratelimit.refusals import ASK_ALWAYS, refusals_of
 from statekit.ratelimit.reservation import AsyncReservation, Reservation
 from statekit.ratelimit.rule import Hit, Rule, Workers
 from statekit.ratelimit.spread import spreading
 from statekit.ratelimit.terms import Terms
 from statekit.store.durations import Duration, micros, seconds
-from statekit.store.fork import on_fork
-from statekit.store.memory import MemoryTransport
 from statekit.store.op import Call, Op, Reply, together
 from statekit.store.pulse import Beat
 from statekit.store.store import AsyncStore, Store
@@ -31,8 +28,6 @@ from statekit.store.store import AsyncStore, Store
 __all__ = ["AsyncRateLimiter", "Pairs", "RateLimiter", "hitting_all"]
 
 S = TypeVar("S", Store, AsyncStore)
-_alone: WeakKeyDictionary[Any, MemoryTransport] = WeakKeyDictionary()
-"""Where each store's limiters count during an outage, if they count locally."""
 
 
 class _RateLimiter(Generic[S]):
@@ -111,11 +106,7 @@ class _RateLimiter(Generic[S]):
         raise NotImplementedError
 
     def _local(self, call: Call) -> Reply:
-        transport = _alone.get(self._store)
-        if transport is None:
-            transport = _alone.setdefault(self._store, MemoryTransport(TWINS))
-            on_fork(transport)
-        return transport.exchange((call,), 0.0)[0]
+        return alone(self._store, call)
 
     def _sharing(self, rule: Rule) -> int | None:
         workers = self._store.roster.live if rule.workers is None else rule.workers

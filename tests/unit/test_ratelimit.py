@@ -16,7 +16,7 @@ from statekit.kit import StateKit
 from statekit.ratelimit import Limit
 from statekit.ratelimit.core import HIT, pause
 from statekit.ratelimit.rule import layout
-from statekit.testing import FrozenClock
+from statekit.testing import FrozenClock, store_down
 
 
 @pytest.mark.parametrize(
@@ -185,3 +185,17 @@ def test_the_table_of_the_page_is_true(algorithm, next_after, most):
         clock.advance(decision.retry_after)
     assert waits[0] == next_after
     assert passed == most
+
+
+def test_counts_of_an_outage_take_bounded_memory(monkeypatch):
+    """An attack with ever new keys pushes out its own; who was counted lately stays counted."""
+    monkeypatch.setattr("statekit.ratelimit.local.MOST", 100)
+    kit = StateKit.in_memory()
+    limiter = kit.rate_limiter("api", "3/hour", on_outage="local")
+    with store_down(kit):
+        for number in range(1000):
+            assert limiter.hit(f"new-{number}").allowed
+            if number % 50 == 0:
+                limiter.hit("old")
+        assert not limiter.hit("new-999", 3).allowed
+        assert limiter.hit("new-0", 3).allowed, "forgotten"
