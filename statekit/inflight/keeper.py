@@ -12,6 +12,8 @@ from statekit.store.store import AsyncStore, Store
 __all__ = ["AsyncKeeper", "Keeper"]
 
 NEVER = float("inf")
+SETTLE = 1.0
+"""Seconds between two looks whether slots have to be given back of which nobody heard; free if there are none."""
 
 
 class Keeper(Ledger):
@@ -25,14 +27,20 @@ class Keeper(Ledger):
         on_fork(self)
 
     def begin(self, lease_us: int) -> None:
-        """Beat at a third of the shortest lease there was."""
+        """Beat at a third of the shortest lease there was, and more often for slots nobody has heard of."""
         if lease_us < self._shortest:
+            if self._shortest == NEVER:
+                self._store.pulse.every(SETTLE, self.settle)
             self._shortest = lease_us
             self._store.pulse.every(lease_us / 3e6, self.tend)
 
     def tend(self) -> None:
         """Do now what the background does: renew what is due, give back what is left over."""
         self._store.run(self.tending(), min(self._store.budget.operation, self._shortest / 3e6))
+
+    def settle(self) -> None:
+        """Give back what is left over."""
+        self._store.run(self.settling())
 
     def listen(self, channel: str) -> None:
         """Hear of free slots from now on."""
@@ -62,6 +70,8 @@ class AsyncKeeper(Ledger):
         """Same as `Keeper.begin`, for asyncio; needs a running loop."""
         loop = asyncio.get_running_loop()
         if lease_us < self._beats.get(loop, NEVER):
+            if loop not in self._beats:
+                self._store.pulse.every(SETTLE, self.settle)
             self._beats[loop] = lease_us
             self._store.pulse.every(lease_us / 3e6, self.tend)
 
@@ -69,6 +79,10 @@ class AsyncKeeper(Ledger):
         """Same as `Keeper.tend`, for asyncio."""
         shortest = min(self._beats.values(), default=NEVER)
         await self._store.run(self.tending(), min(self._store.budget.operation, shortest / 3e6))
+
+    async def settle(self) -> None:
+        """Same as `Keeper.settle`, for asyncio."""
+        await self._store.run(self.settling())
 
     async def listen(self, channel: str) -> None:
         """Same as `Keeper.listen`, for asyncio."""

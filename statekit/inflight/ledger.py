@@ -11,6 +11,7 @@ from __future__ import annotations
 import itertools
 from collections import deque
 from time import monotonic
+from typing import TypeAlias
 
 from statekit.errors import StoreError
 from statekit.inflight.core import HoldLost, Slot, releasing, renewing
@@ -25,6 +26,10 @@ DOUBTS = 1_000
 RENEWED_BELOW = 0.9
 """Part of a lease below which it is renewed, at the next beat; beats come at a third of the shortest lease."""
 _numbers = itertools.count(1)
+
+
+_Doubt: TypeAlias = tuple[Slot, float, bool]
+"""A slot that may be ours, until when it may, and whether the store was asked and did not know it."""
 
 
 class Held:
@@ -54,7 +59,7 @@ class Ledger:
     def __init__(self, store: Store | AsyncStore) -> None:
         self._governed = store
         self._held: dict[Slot, Held] = {}
-        self._doubts: deque[tuple[Slot, float]] = deque(maxlen=DOUBTS)
+        self._doubts: deque[_Doubt] = deque(maxlen=DOUBTS)
         self.lines = Lines()
 
     def begin(self, lease_us: int) -> None:
@@ -84,7 +89,7 @@ class Ledger:
 
     def doubt(self, slot: Slot) -> None:
         """Keep in mind to give a slot back that is ours, or may be: the next beat does."""
-        self._doubts.append((slot, monotonic() + slot.lease_us / 1e6))
+        self._doubts.append((slot, monotonic() + slot.lease_us / 1e6, False))
 
     def forsake(self, held: Held) -> None:
         """Give a slot back that nobody can release any more; called by the garbage collector, so no I/O."""
@@ -127,7 +132,7 @@ class Ledger:
                 self.doubt(held.slot)  # perhaps not yet, by the store's clock: then it is free at once
                 self.lose(held)
         due = [held for held in due if not held.lost]
-        yield from together(self._renewing(due, now), self._settling(now))
+        yield from together(self._renewing(due, now), self.settling())
 
     def _renewing(self, due: list[Held], now: float) -> Op[None]:
         answers = yield from renewing([held.slot for held in due], self._governed.now())
@@ -140,18 +145,27 @@ class Ledger:
             else:
                 self.report(held.subject, answer)
 
-    def _settling(self, now: float) -> Op[None]:
-        """Give back what may still be ours; what cannot be any more is forgotten."""
-        doubts = [(slot, ends) for slot, ends in _drained(self._doubts) if ends > now]
-        answers = yield from releasing([slot for slot, _ in doubts], self._governed.now())
-        self._doubts.extend((slot, ends) for slot, ends in doubts if isinstance(answers[slot], StoreError))
+    def settling(self) -> Op[None]:
+        """Give back what may still be ours; what cannot be any more is forgotten.
+
+        A slot that is not there is asked for once more at the next beat: a stopped server may take this question
+        from one connection before it takes, from another, the one that asked for the slot.
+        """
+        now = monotonic()
+        doubts = [doubt for doubt in _drained(self._doubts) if doubt[1] > now]
+        answers = yield from releasing([slot for slot, _, _ in doubts], self._governed.now())
+        for slot, ends, again in doubts:
+            if isinstance(answers[slot], StoreError):
+                self._doubts.append((slot, ends, again))
+            elif not (answers[slot] or again):
+                self._doubts.append((slot, ends, True))
 
     def closing(self) -> Op[object]:
         """Give everything back, in one round trip. To a block that is still running its slot is lost."""
         held = [one for one in tuple(self._held.values()) if self.take_out(one)]
         for one in held:
             one.lost = True
-        return together(self.releasing(*held), self._settling(monotonic()))
+        return together(self.releasing(*held), self.settling())
 
     def after_fork(self) -> None:
         """What the parent holds is the parent's; here it counts as lost."""
@@ -166,7 +180,7 @@ def _due(held: Held, now: float) -> bool:
     return held.until - now < RENEWED_BELOW * held.slot.lease_us / 1e6
 
 
-def _drained(doubts: deque[tuple[Slot, float]]) -> list[tuple[Slot, float]]:
+def _drained(doubts: deque[_Doubt]) -> list[_Doubt]:
     drained = []
     while doubts:
         try:

@@ -180,6 +180,24 @@ def test_each_primitive_answers_as_declared_and_recovers(
     wait_until(lambda: set(calls.made().values()) == {"works"}, 20)
 
 
+def test_slots_nobody_heard_of_are_soon_free(kit: Any, proxy: Proxy) -> None:
+    """What was asked for in an outage is granted after it, to nobody: such slots do not stay taken for their lease."""
+    slots = kit.in_flight("reports", 2, lease=60)
+    wait_until(lambda: slots.acquire("acme").fence, 20)
+    with proxy.stalled():
+        assert slots.acquire("acme").degraded
+    begin = time.monotonic()
+    wait_until(lambda: counted(slots) == 0, 15)
+    print(f"\nfree after {time.monotonic() - begin:.1f} s")
+
+
+def counted(slots: Any) -> int | None:
+    try:
+        return int(slots.count("acme"))
+    except StoreError:
+        return None
+
+
 # -- to each its own -------------------------------------------------------------------------------------
 
 

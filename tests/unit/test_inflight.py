@@ -104,9 +104,9 @@ def test_what_cannot_be_ours_any_more_is_not_given_back(monkeypatch: pytest.Monk
     ledger.doubt(SLOT._replace(key="another"))
     now = 30.0
     with recorded(kit) as trips:
-        kit.run(ledger.tending())
-        kit.run(ledger.tending())
-    assert [trip.commands for trip in trips] == [("inflight.release",)]
+        for _ in range(4):
+            kit.run(ledger.settling())
+    assert [trip.commands for trip in trips] == [("inflight.release",)] * 2, "not there is asked twice"
     for _ in range(2 * DOUBTS):
         ledger.doubt(SLOT)
     assert len(ledger._doubts) == DOUBTS, "an outage does not fill the memory"
