@@ -48,7 +48,7 @@ class Admission:
         """Ask for all that is known to be needed; raises `TooManyRequests`, `ReducedCapacity`."""
         plan, session = visit.plan, visit.session
         if session is not None:
-            session.on_outage = plan.on_outage
+            session.declared = plan.on_outage
         charges = await self._charges(plan.due(visit.method), visit.seen) if self._limits else ()
         travels = session is not None and session.awaited
         wanted = travels and (plan.session or not self._lazy)

@@ -77,10 +77,11 @@ def session_outage(on_outage: str) -> Callable[[T], T]:
         @session_outage("last-seen")
         async def home(request): ...
 
-    ``"anonymous"``: an empty session. ``"last-seen"``: what this process saw last under the visitor's id, no older
-    than the sessions' ``last_seen_for``; if it has seen none, 503. Both have ``session.degraded`` true, and a POST,
-    PUT, PATCH or DELETE that changes them is answered 503: nothing pretends to be saved. ``"raise"``: 503. In FastAPI
-    it may be said by a dependency: `statekit_asgi.fastapi.session`.
+    ``"anonymous"``: an empty session. ``"last-seen"``: to GET and HEAD, what this process saw last under the visitor's
+    id, no older than the sessions' ``last_seen_for``; if it has seen none, and to all other methods, 503, since others
+    may have ended that session. Both have ``session.degraded`` true. A change of an empty one by POST, PUT, PATCH or
+    DELETE is answered 503: nothing pretends to be saved. ``"raise"``: 503. A websocket counts as a POST. In FastAPI it
+    may be said by a dependency: `statekit_asgi.fastapi.session`.
     """
     said = checked_outage(on_outage)
 

@@ -92,7 +92,7 @@ class Exchange:
                 outcome = await session.save()
             except StoreError as error:
                 session.used = False  # whatever was answered, it is not tried again
-                if not session.forgive(error, visit.method):
+                if not session.forgive(error):
                     await self.refuse(error)
                     return
         self._begun = True

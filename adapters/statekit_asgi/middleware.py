@@ -114,7 +114,9 @@ class StatekitMiddleware:
             )
         session = None
         if self.sessions is not None and self._jar is not None:
-            session = scope["session"] = AsgiSession(self.sessions, self._jar.pick(scope), self._sign_in_key)
+            session = scope["session"] = AsgiSession(
+                self.sessions, self._jar.pick(scope), self._sign_in_key, scope.get("method", "WEBSOCKET")
+            )
         visit = scope[KEY] = Visit(self._admission, scope, session, self.tenants)
         exchange = Exchange(visit, send, self._jar, self._style)
         before = CURRENT.get()

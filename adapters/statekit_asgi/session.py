@@ -35,12 +35,18 @@ class AsgiSession(RequestSession):
 
     _sessions: AsyncSessions
 
-    def __init__(self, sessions: AsyncSessions, carried: str | None, sign_in_key: str | None = None) -> None:
-        super().__init__(sign_in_key)
+    def __init__(
+        self,
+        sessions: AsyncSessions,
+        carried: str | None,
+        sign_in_key: str | None = None,
+        method: str = "GET",
+    ) -> None:
+        super().__init__(sign_in_key, method)
         self._sessions = sessions
         self.cookie = carried
         """What the request's cookie says."""
-        self.on_outage: str | None = None
+        self.declared: str | None = None
         """What the route shows if it cannot be loaded; None: what the sessions were made with."""
         self.error: StoreError | None = None
         """Why it could not be loaded."""
@@ -57,18 +63,18 @@ class AsgiSession(RequestSession):
     @property
     def patience(self) -> float:
         """How long loading it may take, in seconds."""
-        return self._sessions.patience(self.on_outage)
+        return self._sessions.patience(self._shown(self.declared))
 
     def declare(self, on_outage: str) -> None:
         """Say what the route shows if it cannot be loaded, unless something closer to the endpoint has said so."""
-        if self.on_outage is None:
-            self.on_outage = on_outage
+        if self.declared is None:
+            self.declared = on_outage
             self._sessions.expect(on_outage)
 
     def arriving(self, budget: float) -> Op[None]:
         """The operation that fetches it within `budget`, to travel with others; it keeps its error to itself."""
         try:
-            self._opened = yield from self._sessions.opening(self.cookie, self.on_outage)
+            self._opened = yield from self._sessions.opening(self.cookie, self._shown(self.declared))
         except StoreError as error:
             self.error, self._final = error, budget >= self.patience
 
@@ -77,7 +83,7 @@ class AsgiSession(RequestSession):
         if self._opened is None and self._final:
             self._opened = self._fetched()
         elif self._opened is None:
-            self._opened = await self._sessions.open(self.cookie, self.on_outage)
+            self._opened = await self._sessions.open(self.cookie, self._shown(self.declared))
             self.error = None
         self.used = True
         return self
@@ -106,11 +112,11 @@ class AsgiSession(RequestSession):
     def _fetched(self) -> Session:
         if self.error is not None:
             try:
-                return self._sessions.instead(self.cookie, self.error, self.on_outage)
+                return self._sessions.instead(self.cookie, self.error, self._shown(self.declared))
             except StoreError as error:
                 self.raised = type(error)(*error.args)
                 raise self.raised from error
-        session = self._sessions.lazy(self.cookie, self.on_outage)
+        session = self._sessions.lazy(self.cookie, self._shown(self.declared))
         if session.loaded:
             return session
         raise UsageError(

@@ -197,10 +197,10 @@ class StatekitFlask:
             def home():
                 return render_template("home.html", stale=session.age)
 
-        ``"anonymous"``: an empty session. ``"last-seen"``: what this process saw last under the visitor's id, no
-        older than the sessions' ``last_seen_for``; if it has seen none, 503. Both have ``session.degraded`` true, and
-        a POST, PUT, PATCH or DELETE that changes them is answered 503: nothing pretends to be saved. ``"raise"``: 503.
-        A view's word counts before its blueprint's, and that before what the sessions were made with.
+        ``"anonymous"``: an empty session. ``"last-seen"``: to GET and HEAD, what this process saw last under the
+        visitor's id, no older than the sessions' ``last_seen_for``; if it has seen none, and to all other methods, 503,
+        since others may have ended that session. Both have ``session.degraded`` true. A change of an empty one by POST,
+        PUT, PATCH or DELETE is answered 503: nothing pretends to be saved. ``"raise"``: 503. A view's word counts before its blueprint's, and that before what the sessions were made with.
         """
         said = Marks(session_outage=checked_outage(on_outage))
 

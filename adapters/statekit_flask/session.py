@@ -50,8 +50,9 @@ class FlaskSession(RequestSession, SessionMixin):
         carried: Callable[[], str | None],
         sign_in_key: str | None = None,
         declared: Callable[[], str | None] = lambda: None,
+        method: str = "GET",
     ) -> None:
-        super().__init__(sign_in_key)
+        super().__init__(sign_in_key, method)
         self._sessions = sessions
         self._carried = carried
         self._declared = declared
@@ -74,7 +75,7 @@ class FlaskSession(RequestSession, SessionMixin):
 
     def opening(self) -> Any:
         """The operation that reads it, to travel with others."""
-        return self._sessions.opening(self.cookie, self._declared())
+        return self._sessions.opening(self.cookie, self._shown(self._declared()))
 
     @property
     def opened(self) -> Session:
@@ -83,7 +84,7 @@ class FlaskSession(RequestSession, SessionMixin):
         return super().opened
 
     def _fetched(self) -> Session:
-        return self._sessions.open(self.cookie, self._declared())
+        return self._sessions.open(self.cookie, self._shown(self._declared()))
 
     @property
     def new(self) -> bool:  # type: ignore[override]
@@ -149,7 +150,9 @@ class StatekitSessionInterface(SessionInterface):
             policy = self.policy(app)
             return policy.pick(request.cookies, **_seen(request, policy))
 
-        session = visit().session = FlaskSession(self._sessions, carried, self._sign_in_key, self._declared)
+        session = visit().session = FlaskSession(
+            self._sessions, carried, self._sign_in_key, self._declared, request.method
+        )
         return session
 
     def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:
@@ -165,7 +168,7 @@ class StatekitSessionInterface(SessionInterface):
         try:
             outcome = session.save()
         except StoreError as error:
-            if not session.forgive(error, request.method):
+            if not session.forgive(error):
                 turn_into(response, answer(error))
         else:
             self._send_cookie(app, session, outcome, response)

@@ -69,6 +69,7 @@ class _Sessions(Generic[S]):
             store.confirmed,
             last_seen_of(store),
         )
+        self.expect(self._on_outage)
 
     def opening(self, cookie: str | None, on_outage: str | None = None) -> Op[Session]:
         """The operation of `open`: one round trip, none without a well-formed id."""

@@ -5,6 +5,8 @@ Rule 2: a session that was revoked while the request ran is never written back.
 Rule 3: what the app changed and could not be saved is an error, never a false success. Only where a route has
         declared to go on without the store, and the request was made by a method that asks for no change, the answer
         leaves all the same; and never if somebody was to be signed in or out.
+Rule 4: what was seen last is for looking at. A request by a method that asks for a change is not made in the name of
+        a session that may have been ended since.
 """
 
 from __future__ import annotations
@@ -34,8 +36,9 @@ class RequestSession(MutableMapping[str, Any]):
     _sessions: Any
     """What it comes from: `Sessions` or `AsyncSessions`."""
 
-    def __init__(self, sign_in_key: str | None = None) -> None:
+    def __init__(self, sign_in_key: str | None = None, method: str = "GET") -> None:
         self._sign_in_key = sign_in_key
+        self._asks_for_change = method not in SAFE
         self._signed_in_as: object = _UNSEEN
         self._opened: Session | None = None
         self.used = False
@@ -137,10 +140,15 @@ class RequestSession(MutableMapping[str, Any]):
 
     # -- when it could not be saved ----------------------------------------------------------------------
 
-    def forgive(self, error: StoreError, method: str) -> bool:
+    def _shown(self, declared: str | None) -> str:
+        """What this request shows of a session that cannot be read, on a route that has declared this."""
+        policy: str = declared or self._sessions.rules.on_outage
+        return Outage.RAISE if policy == Outage.LAST_SEEN and self._asks_for_change else policy
+
+    def forgive(self, error: StoreError) -> bool:
         """Go on with an answer whose session could not be saved, if its route may; returns whether it does."""
         opened = self._opened
-        if opened is None or method not in SAFE or opened.on_outage in (None, Outage.RAISE):
+        if opened is None or self._asks_for_change or opened.on_outage in (None, Outage.RAISE):
             return False
         if opened.change is not opened.change.NONE or self._signs(opened) or isinstance(error, NotReplicated):
             return False

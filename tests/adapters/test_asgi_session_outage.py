@@ -9,7 +9,8 @@ from starlette.applications import Starlette
 from starlette.endpoints import HTTPEndpoint
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse
-from starlette.routing import Mount, Route
+from starlette.routing import Mount, Route, WebSocketRoute
+from starlette.websockets import WebSocket
 
 from statekit import AsyncStateKit
 from statekit.errors import UsageError
@@ -231,6 +232,47 @@ async def test_the_whole_app_may_declare_and_an_endpoint_take_it_back(around: An
     with store_down(site.kit):
         assert (await site.browser.get("/raise")).json() == EMPTY
         assert unavailable(await site.browser.get("/strict"))
+
+
+async def test_nothing_is_done_in_the_name_of_a_session_that_may_have_been_ended(around: Any) -> None:
+    done: list[str] = []
+
+    async def pay(request: Request) -> Any:
+        done.append(request.session["x"])
+        return PlainTextResponse("paid")
+
+    async def talk(websocket: WebSocket) -> None:
+        done.append(websocket.session["x"])
+        await websocket.accept()
+
+    verbs = ["GET", "POST", "DELETE"]
+    paying, talking = Route("/pay", pay, methods=verbs), WebSocketRoute("/talk", talk)
+    site = around(Starlette(routes=[*routes(), paying, talking]), sessions={"on_outage": "last-seen"})
+    await site.browser.get("/pay")
+    await site.browser.post("/put")
+    with store_down(site.kit):
+        assert (await site.browser.get("/pay")).text == "paid"
+        assert unavailable(await site.browser.post("/pay"))
+        assert unavailable(await site.browser.delete("/pay"))
+        cookie = f"session={site.browser.cookies['session']}".encode()
+        scope = {
+            "type": "websocket",
+            "path": "/talk",
+            "headers": [(b"host", b"localhost"), (b"cookie", cookie)],
+        }
+        said: list[Any] = []
+
+        async def send(message: Any) -> None:
+            said.append(message["type"])
+
+        async def receive() -> Any:
+            return {"type": "websocket.connect"}
+
+        await site.app(
+            scope | {"query_string": b"", "scheme": "ws", "client": ("127.0.0.1", 1)}, receive, send
+        )
+        assert said == ["websocket.close"]
+    assert done == [1]
 
 
 def test_words_are_checked_where_they_are_written() -> None:

@@ -141,6 +141,31 @@ class refusing_writes:  # noqa: N801 - reads as what it does
         self.transport.exchange = self.exchange
 
 
+def test_nothing_is_done_in_the_name_of_a_session_that_may_have_been_ended(site: Any) -> None:
+    site_ = site(sessions={"on_outage": "last-seen"})
+    done: list[str] = []
+
+    def pay() -> str:
+        done.append(session["x"])
+        return "paid"
+
+    def search() -> str:
+        return "nobody" if session.get("x") is None else "somebody"
+
+    site_.app.add_url_rule("/put", view_func=put, endpoint="put", methods=["POST"])
+    site_.app.add_url_rule("/pay", view_func=pay, endpoint="pay", methods=["GET", "POST", "DELETE"])
+    anonymous = site_.sk.session_outage("anonymous")(search)
+    site_.app.add_url_rule("/search", view_func=anonymous, endpoint="search", methods=["POST"])
+    site_.app.testing = False
+    site_.browser.post("/put")
+    site_.browser.get("/pay")
+    with store_down(site_.kit):
+        assert site_.browser.get("/pay").text == "paid"
+        assert site_.browser.post("/pay").status_code == site_.browser.delete("/pay").status_code == 503
+        assert site_.browser.post("/search").text == "nobody"
+    assert done == [1, 1]
+
+
 def test_a_word_near_the_view_counts_before_one_further_off(site: Any) -> None:
     site_ = site(sessions={"on_outage": "anonymous"})
     sk, blueprint = site_.sk, Blueprint("b", "b")
