@@ -15,6 +15,7 @@ from statekit.store.memory import AsyncMemoryTransport, MemoryTransport
 from statekit.store.outage import Budget
 from statekit.store.store import AsyncStore, Store
 from statekit.testing import Blocking, FrozenClock
+from tests.properties.summary import pytest_terminal_summary  # noqa: F401 - a hook: here also workers' parents find it
 from tests.servers import SERVERS, Servers
 
 PATIENT = Budget(decision=5, operation=10, connect=5)

@@ -222,7 +222,7 @@ def test_a_damaged_file_is_passed_over(tmp_path):
 
 @pytest.mark.exhaustive
 @pytest.mark.parametrize("name", READERS)
-def test_a_hundred_thousand_times(name, record_property):
-    for number in range(1000, 101_000):
+def test_many_thousand_times(name, record_property):
+    for number in range(1000, 31_000):
         played(name, number, READERS[name])
-    record_property("schedules", (f"reader of {name}", 100_000, 100_000))
+    record_property("schedules", (f"reader of {name}", 30_000, 30_000))

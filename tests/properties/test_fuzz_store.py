@@ -260,5 +260,5 @@ def test_foreign_bytes_are_declared(valkey_url, namespace, owner):
 @pytest.mark.exhaustive
 @pytest.mark.parametrize("owner", OWNERS, ids=lambda owner: owner.__name__)
 def test_many_foreign_bytes_are_declared(valkey_url, namespace, owner):
-    for _ in stories(valkey_url, namespace, owner, range(100, 1100)):
+    for _ in stories(valkey_url, namespace, owner, range(100, 600)):
         pass

@@ -24,7 +24,7 @@ from tests.models.limits import ALGORITHMS
 from tests.properties.schedules import SECOND, Schedule, Step, reply, request
 from tests.servers import Servers
 
-STEPS = 12
+STEPS = 10
 """In a schedule, on average."""
 BATCH = 200
 END = b"$3\r\nend\r\n"

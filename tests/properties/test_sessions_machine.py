@@ -224,7 +224,7 @@ def test_sessions_are_a_dict_per_id_on_a_server(valkey_url):
 
 @pytest.mark.exhaustive
 def test_many_more_stories_in_memory():
-    run(3000, 80)
+    run(1500, 80)
 
 
 @pytest.mark.exhaustive

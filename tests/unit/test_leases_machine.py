@@ -7,9 +7,16 @@ answer's arrival and what is spent meanwhile fall where hypothesis puts them.
 from __future__ import annotations
 
 import pytest
-from hypothesis import settings
+from hypothesis import seed, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from statekit.errors import StoreTimeout
 from statekit.ratelimit.core import Outage
@@ -170,3 +177,10 @@ class Leasing(RuleBasedStateMachine):
 
 TestLeasing = Leasing.TestCase
 TestLeasing.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("shard", range(4))
+def test_no_window_of_many_stories_holds_too_much(shard):
+    rules = settings(max_examples=250, stateful_step_count=80, deadline=None)
+    run_state_machine_as_test(seed(shard)(Leasing), settings=rules)

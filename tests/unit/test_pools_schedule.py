@@ -203,6 +203,21 @@ def one_move(world: World, luck: random.Random) -> None:
 @settings(max_examples=60, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
 @given(seed=st.integers(0, 2**32), per_process=st.integers(1, 4), spare=st.integers(0, 3))
 def test_no_schedule_passes_the_budget(policy: str, seed: int, per_process: int, spare: int) -> None:
+    played(policy, seed, per_process, spare)
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("policy", ["keep", "close"])
+@pytest.mark.parametrize("shard", range(4))
+def test_no_schedule_of_thousands_passes_the_budget(policy: str, shard: int, record_property: Any) -> None:
+    seeds = range(250 * shard, 250 * (shard + 1))
+    for seed in seeds:
+        played(policy, seed, 1 + seed % 4, seed // 4 % 4)
+    record_property("schedules", ("pools", len(seeds), 250 * len(seeds)))
+
+
+def played(policy: str, seed: int, per_process: int, spare: int) -> None:
+    """One schedule, the same whenever it is played."""
     luck = random.Random(seed)
     bounds = {"per_process": per_process, "fleet": per_process + spare, "idle": 3, "lifetime": 20}
     config = PoolConfig("x", on_outage=policy, **bounds)
