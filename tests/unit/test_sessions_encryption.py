@@ -167,6 +167,21 @@ def test_who_refuses_plaintext_takes_no_value_from_who_writes_to_the_store() -> 
             sessions.open(ID)["k"]
 
 
+@given(
+    st.binary(max_size=60),
+    st.sampled_from(
+        [b"", SEALED, SEALED + b"00000000.", SEALED + vault().seal("k", b"1")[len(SEALED) :][:9]]
+    ),
+)
+@settings(max_examples=200, deadline=None)
+def test_any_bytes_are_a_value_or_a_corrupt_one(raw: bytes, begin: bytes) -> None:
+    for end in (b"", b'"}'):
+        try:
+            assert vault().open("k", begin + raw + end) == begin + raw + end
+        except CorruptValue:
+            assert begin, "what is not encrypted is handed to the codec as it is"
+
+
 @pytest.mark.parametrize("cut", [8, 30, 31, 32, -1, -3, -5, -30])
 def test_a_value_cut_short_is_noticed(cut: int) -> None:
     sealed = vault().seal("k", b"value")
