@@ -136,7 +136,7 @@ class Server:
         from redis.retry import Retry
 
         once = Retry(NoBackoff(), 0)
-        return redis.Redis(unix_socket_path=str(self.socket), socket_timeout=30, retry=once)
+        return redis.Redis(unix_socket_path=str(self.socket), socket_timeout=30, retry=once, protocol=2)
 
     def _log(self) -> str:
         log = self.folder / "log"

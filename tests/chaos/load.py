@@ -24,7 +24,7 @@ from typing import Any
 from statekit import AsyncStateKit, StateKit
 from statekit.flags import Flag
 from statekit.store.outage import Budget
-from tests.chaos.diary import Diary, together
+from tests.chaos.diary import Diary, Outcome, together
 from tests.chaos.visitor import Settings, Terms, Visitor, noted, straight
 from tests.conftest import PATIENT
 
@@ -170,7 +170,7 @@ def _threads(share: Share, pipe: Connection, whole: Diary) -> None:
         stop.set()
         for thread in threads:
             thread.join()
-    whole.take(together(visitor.diary for visitor in visitors))
+        _add_up(whole, visitors, kit)
 
 
 async def _tasks(share: Share, pipe: Connection, whole: Diary) -> None:
@@ -190,7 +190,16 @@ async def _tasks(share: Share, pipe: Connection, whole: Diary) -> None:
             await loop.run_in_executor(None, _told, pipe)
             stop.set()
             await asyncio.gather(*tasks)
+            _add_up(whole, visitors, kit)
+
+
+def _add_up(whole: Diary, visitors: list[Visitor], kit: Any) -> None:
+    """Gather what the visitors saw; the kit has counted as many degraded answers as they got."""
     whole.take(together(visitor.diary for visitor in visitors))
+    for primitive, verb in (("ratelimit", "hit"), ("sessions", "open")):
+        counted, seen = kit.hooks.degraded.get(primitive, 0), whole.counts[verb, Outcome.DEGRADED]
+        if counted != seen:
+            whole.complaints.append(f"{primitive}: {seen} degraded answers, {counted} counted")
 
 
 def _told(pipe: Connection) -> None:

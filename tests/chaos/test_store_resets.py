@@ -8,11 +8,14 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from statekit import AsyncStateKit, StateKit
+from statekit.testing import Blocking
 from tests.chaos.diary import Diary, Outcome
 from tests.chaos.load import load
 from tests.chaos.visitor import FLEET, HITS, SLOTS, Terms
 from tests.conftest import PATIENT
 from tests.servers import Server, binary
+from tests.tour import tour
 
 SECONDS = 2.0
 
@@ -83,6 +86,29 @@ def test_clients_are_paused(server: Server, namespace: str) -> None:
     assert diary.back(back, end) < 1.0
 
 
+def test_commands_are_taken_away(namespace: str) -> None:
+    """Whoever offers servers as a service takes from them what has to do with their administration."""
+    options = [word for name in ADMINISTRATION for word in ("--rename-command", name, "")]
+    with Server(binary("valkey"), tuple(options)) as server:
+        with StateKit.connect(server.url, namespace, budget=PATIENT, snapshot_dir=None) as kit:
+            tour(kit)
+        other = AsyncStateKit.connect(server.url, f"{namespace}-async", budget=PATIENT, snapshot_dir=None)
+        with Blocking(other) as kit:
+            tour(kit)
+
+
+ADMINISTRATION = (
+    "CLIENT",
+    "COMMAND",
+    "CONFIG",
+    "DEBUG",
+    "FLUSHALL",
+    "HELLO",
+    "INFO",
+    "KEYS",
+    "MULTI",
+    "SCRIPT",
+)
 SLOW = ("--key-load-delay", "500", "--loading-process-events-interval-bytes", "1024")
 
 
