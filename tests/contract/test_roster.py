@@ -57,8 +57,9 @@ def test_a_peek_a_reservation_and_several_limiters_sign_too(new_kit):
 
 
 @shared
-def test_who_does_not_know_takes_one_unit(kit):
+def test_who_does_not_know_takes_one_unit(kit, monkeypatch):
     """The first count is not believed yet: all may have begun at this moment."""
+    monkeypatch.setattr(roster, "EVERY", 600)
     limiter = local(kit)
     limiter.hit("other")
     with store_down(kit):
