@@ -120,6 +120,8 @@ class Reader(LocalCopy[Store]):
         super().__init__(Store(MemoryTransport({}), namespace), "flags")
         self.inbox: list[bytes] = []
         self.was = protocol.EMPTY
+        self.told: set[str] = set()
+        self.derive(lambda change: self.told.update(change.names))
 
 
 class World:
@@ -239,9 +241,12 @@ class World:
     # -- what must hold --------------------------------------------------------------------------------------
 
     def check(self, reader: Reader) -> None:
-        """A reader shows one state the store was in, whole, and never an earlier one of the same epoch."""
-        shown, was = reader.snapshot, reader.was
-        reader.was = shown
+        """A reader shows one state the store was in, whole, never an earlier one of the same epoch, and says so."""
+        shown, was, told = reader.snapshot, reader.was, reader.told
+        reader.was, reader.told = shown, set()
+        names = shown.documents.keys() | was.documents.keys()
+        differ = {name for name in names if shown.documents.get(name) != was.documents.get(name)}
+        assert differ <= told, "who makes something of the documents did not hear of a change"
         if shown.epoch == was.epoch:
             assert shown.version >= was.version, f"went back from {was} to {shown}"
         assert shown.knows() or not was.knows(), "forgot everything"

@@ -1,4 +1,4 @@
-"""The replica's protocol under lost, doubled and reordered messages, flushes and restores. No I/O."""
+"""The replica's protocol, one case at a time; `tests/properties` plays thousands of random ones. No I/O."""
 
 import contextlib
 
@@ -16,7 +16,6 @@ from statekit.store.store import Store
 from tests.servers import wait_until
 
 AT = core.Address.of(Keys("t"), "flags")
-NAMES = ("a", "b", "c")
 
 
 class World:
@@ -51,70 +50,15 @@ class World:
         with contextlib.suppress(core.Absent):
             self.run(core.write(AT, name, text, ("", ""), None, self.shown[reader], draw))
 
-    def deliver(self, reader: int, message: bytes) -> None:
-        self.step(reader, protocol.heard(self.shown[reader], Message.parse(message)))
-
     def sync(self, reader: int) -> None:
         for _ in range(4):
             asked = self.shown[reader]
             who = core.Reader(f"r{reader}", 9000)
             reply = self.run(core.sync(AT, who, asked, self.fresh(), ""))
             step = protocol.synced(asked, asked.epoch, reply)
-            self.step(reader, step)
+            self.shown[reader] = step.snapshot
             if not step.fetch and step.snapshot is asked:
                 return
-
-    def step(self, reader: int, step) -> None:
-        before = self.shown[reader]
-        if step.snapshot.epoch == before.epoch:
-            assert step.snapshot.version >= before.version, "went back within an epoch"
-        assert step.changed >= {
-            name for name in NAMES if step.snapshot.documents.get(name) != before.documents.get(name)
-        }
-        self.shown[reader] = step.snapshot
-
-    def flush(self) -> None:
-        self.data._values.clear()
-
-
-readers = st.integers(0, 2)
-moves = st.one_of(
-    st.tuples(st.just("write"), readers, st.sampled_from(NAMES), st.one_of(st.none(), st.integers(0, 9))),
-    st.tuples(st.just("deliver"), readers, st.integers(0, 50)),
-    st.tuples(st.just("sync"), readers),
-    st.tuples(st.just("flush")),
-)
-
-
-@settings(max_examples=200, deadline=None)
-@given(st.lists(moves, max_size=40))
-def test_readers_never_go_back_and_converge_within_one_tick(story):
-    world = World(3)
-    held = None
-    for move, *args in story:
-        if move == "write":
-            reader, name, value = args
-            world.write(reader, name, None if value is None else str(value))
-        elif move == "deliver" and world.wire:  # any message, again or late; others never
-            world.deliver(args[0], world.wire[args[1] % len(world.wire)])
-        elif move == "sync":
-            world.sync(args[0])
-        elif move == "flush":
-            held = [dict(one.documents) for one in world.shown]
-            world.flush()
-            for reader in range(3):
-                world.sync(reader)
-            assert [dict(one.documents) for one in world.shown] == held, "a flush took something away"
-    for reader in range(3):
-        world.sync(reader)
-    if world.data.get(AT.meta) is None:
-        return  # flushed last: each keeps what it had
-    stored = world.data.get(AT.docs) or {}
-    for one in world.shown:
-        assert {name: f"{doc.version}:{doc.text}" for name, doc in one.documents.items()} == {
-            name.decode(): text.decode() for name, text in stored.items()
-        }
-    assert len({(one.epoch, one.version) for one in world.shown}) == 1
 
 
 @settings(max_examples=200, deadline=None)
