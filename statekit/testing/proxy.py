@@ -60,11 +60,11 @@ class Proxy:
         self._flow = _Flow()
         self._links: set[_Link] = set()
         self._listener: asyncio.Server | None = None
-        self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="statekit-testing-proxy", daemon=True)
 
     def start(self) -> Self:
-        """Listen, and pass everything on."""
+        """Listen, and pass everything on. Once only."""
+        self._loop = asyncio.new_event_loop()
         self._thread.start()
         self.restore()
         return self
@@ -94,8 +94,8 @@ class Proxy:
         self._flow.delay, self._flow.jitter = seconds(by, zero=True), seconds(jitter, zero=True)
 
     def trickle(self, bytes_per_second: float) -> None:
-        """Let replies come a few bytes at a time."""
-        self._flow.byte = 1 / bytes_per_second
+        """Let replies come a few bytes at a time. Raises `UsageError` for what is no number above zero."""
+        self._flow.byte = seconds(1 / bytes_per_second if bytes_per_second else 0, "the time a byte takes")
 
     def stall(self) -> None:
         """Accept everything and pass nothing on: the server hangs."""
@@ -161,14 +161,14 @@ class Proxy:
         self._loop.close()
 
     def _do(self, work: Callable[[], object]) -> None:
-        """Work on the loop, and wait until it is done; nothing, once the proxy is closed."""
+        """Work on the loop, and wait until it is done; nothing before the start and after the end."""
 
         async def done() -> None:
             outcome = work()
             if asyncio.iscoroutine(outcome):
                 await outcome
 
-        if not self._loop.is_closed():
+        if self._thread.is_alive():
             asyncio.run_coroutine_threadsafe(done(), self._loop).result()
 
     def _each(self, work: Callable[[_Link], None]) -> None:

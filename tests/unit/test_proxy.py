@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from statekit.errors import UsageError
 from statekit.testing import Proxy
 from tests.servers import ANY, Server, binary, wait_until
 
@@ -208,4 +209,6 @@ def test_after_its_end_it_does_nothing(server: Server) -> None:
         proxy.close()
     proxy.cut()
     proxy.close()
+    with pytest.raises(UsageError):
+        proxy.trickle(0)
     assert not [one for one in threading.enumerate() if one is proxy._thread]
