@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from statekit.errors import StoreUnavailable
 from statekit.store.answers import refused, translated
-from statekit.store.drive import async_subscriber, describe_pool, sibling
+from statekit.store.drive import OPENING, async_subscriber, describe_pool, sibling
 from statekit.store.lane import CONNECTIONS, LOOK, WINDOW, Lane
 from statekit.store.loans import ConfirmedLane, LoanLane
 from statekit.store.resp import packed
@@ -122,6 +122,8 @@ class _WireLane(Lane):
         super().__init__(loop, pool)
         self._wires: list[Wire] = []
         self._opening: asyncio.Task[None] | None = None
+        self._opening_until = 0.0
+        """When it is given up if nobody waits for it."""
 
     def _send(self) -> None:
         self._gathered = 0
@@ -130,6 +132,7 @@ class _WireLane(Lane):
                 self._send_on(wire, renewed=True)
                 return
         if self._line and self._opening is None and len(self._wires) < CONNECTIONS:
+            self._opening_until = self._loop.time() + OPENING
             self._opening = self._chore(self._connect())
             self._opening.add_done_callback(self._opened)
 
@@ -179,8 +182,9 @@ class _WireLane(Lane):
         deadlines: list[float] = []
         for wire in tuple(self._wires):
             deadlines += self._overdue_on(wire, now, late=late)
-        if self._opening is not None and all(asked.future.done() for asked in self._line):
-            self._opening.cancel()  # nobody waits for it any more
+        awaited = any(not asked.future.done() for asked in self._line)
+        if self._opening is not None and now >= self._opening_until and not awaited:
+            self._opening.cancel()
         return deadlines
 
     def _overdue_on(self, wire: Wire, now: float, *, late: bool) -> list[float]:

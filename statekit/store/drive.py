@@ -7,6 +7,7 @@ Rule 3: commands are packed before a connection is taken, so that what cannot be
 
 from __future__ import annotations
 
+import contextlib
 import select
 import threading
 from time import monotonic
@@ -99,6 +100,9 @@ PIECE = 65_536
 """Bytes read from a socket at a time."""
 PATIENCE = 0.25
 """Seconds a long reply may take longer for each `PIECE` that has come: a store at 256 KiB/s is slow, not away."""
+OPENING = 0.25
+"""Seconds a connection may take to open though nobody waits for it any more: a greeting over a long way, or on a busy
+machine, takes longer than a decision may, and would never come to its end within one caller's budget."""
 _allowance = threading.local()
 
 
@@ -205,8 +209,10 @@ class RedisTransport:
         self._pool = punctual(client.connection_pool) if owned else client.connection_pool
         self._owned = owned
         self._direct = owned and str(self._pool.connection_kwargs.get("protocol")) == "2"
-        self._keeps = self._direct and keeps and hasattr(select, "poll")
+        self._polls = self._direct and hasattr(select, "poll")
+        self._keeps = self._polls and keeps
         self._idle: list[Any] = []
+        self._opening = threading.Lock()
 
     def exchange(self, calls: Round, budget: float) -> list[Reply]:
         message = packed(calls)
@@ -223,7 +229,7 @@ class RedisTransport:
         connection = self._kept()
         if connection is None:
             deadline = monotonic() + budget
-            connection = self._connected(budget)
+            connection = self._fresh(budget)
             budget = max(0.001, deadline - monotonic())
         try:
             replies: list[Reply] = connection.converse(message, count, budget)
@@ -235,7 +241,7 @@ class RedisTransport:
 
     def send(self, message: bytes, budget: float) -> Any:
         """Write a message to a free connection and return that connection."""
-        connection = self._connected(budget)
+        connection = self._kept() or self._fresh(budget)
         try:
             connection.send_packed_command([message])
         except BaseException:
@@ -281,12 +287,33 @@ class RedisTransport:
         for connection in idle:
             self.drop(connection)
 
+    def _fresh(self, budget: float) -> Any:
+        """Take one from the pool; if to open it took most of the budget, it is for the next, and this caller is late."""
+        start = monotonic()
+        connection = self._connected(budget)
+        if self._polls and monotonic() - start > budget / 2:
+            self._idle.append(connection)
+            raise theirs.TimeoutError("its time budget is spent on connecting")
+        return connection
+
     def _connected(self, budget: float) -> Any:
         _allowance.until = monotonic() + budget
         try:
             return self._pool.get_connection()
+        except theirs.TimeoutError:
+            if self._polls and budget < OPENING and self._opening.acquire(blocking=False):
+                threading.Thread(target=self._open, name="statekit-opening", daemon=True).start()
+            raise
         finally:
             _allowance.until = None
+
+    def _open(self) -> None:
+        """Open a connection for whoever comes next."""
+        try:
+            with contextlib.suppress(theirs.RedisError, OSError):
+                self._idle.append(self._connected(OPENING))
+        finally:
+            self._opening.release()
 
     def drop(self, connection: Any) -> None:
         """Give a connection back closed: nobody may meet the replies that are still on their way."""
@@ -297,7 +324,8 @@ class RedisTransport:
         return RedisSubscriber(lambda: dedicated(self._pool, Retry(NoBackoff(), 0)), translated)
 
     def close(self) -> None:
-        idle, self._idle = self._idle, []
+        with self._opening:  # what is being opened is to be closed too
+            idle, self._idle = self._idle, []
         for connection in idle:
             self._pool.release(connection)
         if self._owned:
@@ -307,6 +335,7 @@ class RedisTransport:
     def after_fork(self) -> None:
         """Forget the parent's sockets without closing them: they are still the parent's."""
         self._idle.clear()
+        self._opening = threading.Lock()
         self._pool.reset()
 
     def describe(self) -> str:
