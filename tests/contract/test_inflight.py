@@ -415,7 +415,7 @@ def test_a_hold_that_is_dropped_is_given_back(kit: Any) -> None:
         lambda: gc.collect() * 0 == len(keeper(kit)._held)
     )  # errors on the way may have kept its frame
     tend(kit)
-    assert reports.count("acme") == 0
+    wait_until(lambda: reports.count("acme") == 0)  # the pulse may have been at it, and not be done
 
 
 def test_closing_gives_everything_back(kit: Any, another_kit: Any) -> None:
