@@ -198,6 +198,20 @@ class Server:
         finally:
             self.ask("REPLICAOF", "NO", "ONE")
 
+    @contextmanager
+    def unsaved(self) -> Iterator[None]:
+        """Let it fail to save what it holds while the block runs, for which it refuses writes (MISCONF)."""
+        in_the_way = self.folder / "dump.rdb"
+        in_the_way.mkdir()
+        self.ask("CONFIG", "SET", "save", "3600 1")
+        self.ask("BGSAVE")
+        wait_until(lambda: self.ask("INFO", "persistence")["rdb_last_bgsave_status"] == "err", 30)
+        try:
+            yield
+        finally:
+            self.ask("CONFIG", "SET", "save", "")
+            in_the_way.rmdir()
+
     def stop(self, *, keep: bool = False) -> None:
         """End it at once; `keep` leaves its files for a restart with `start`."""
         if self._shell is not None:

@@ -47,10 +47,10 @@ def test_a_store_that_refuses_writes(namespace: str) -> None:
 
 
 def refusing_under_load(server: Server, namespace: str) -> tuple[Diary, list[float]]:
-    """Out of memory, then a replica of nobody; how long after each of them full service was back."""
+    """Out of memory, then a replica of nobody, then unable to save; how long after each of them full service was back."""
     moments: list[tuple[float, float]] = []
     with load(server.url, namespace) as running:
-        for refusing in (server.filled, server.read_only):
+        for refusing in (server.filled, server.read_only, server.unsaved):
             with refusing():
                 time.sleep(SECONDS)
             back = time.monotonic()

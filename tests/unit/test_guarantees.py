@@ -166,6 +166,7 @@ OUTAGES: dict[str, tuple[str, Fail]] = {
         "read-only",
         lambda _, server: commanded(server, "REPLICAOF 127.0.0.1 1", "REPLICAOF NO ONE"),
     ),
+    "unsaved": ("read-only", lambda _, server: server.unsaved()),
     "emptied": ("emptied", lambda _, server: commanded(server, "FLUSHALL", "PING")),
 }
 
