@@ -10,6 +10,8 @@ from statekit.store.op import Arg, Reply
 
 __all__ = ["TWINS"]
 
+SECOND = 1_000_000
+
 
 @dataclass(slots=True)
 class Member:
@@ -40,6 +42,16 @@ class Fleet:
     members: dict[str, Member]
     epoch: int
     settled: int
+    last: int
+
+    def set_back(self, now: int) -> None:
+        """Take all moments back with the clock."""
+        back, self.last = self.last - now, now
+        self.settled = max(0, self.settled - back)
+        for one in self.members.values():
+            one.expires, one.grew, one.hungry = (
+                max(0, moment - back) for moment in (one.expires, one.grew, one.hungry)
+            )
 
 
 def renew(data: Data, keys: Sequence[str], args: Sequence[Arg]) -> Reply:
@@ -48,13 +60,15 @@ def renew(data: Data, keys: Sequence[str], args: Sequence[Arg]) -> Reply:
     seq, epoch, keep, in_use, waiting, want, budget, lease, slice_ = map(int, args[1:10])
     now = data.now(args[10])
     stored: Fleet | None = data.get(keys[0])
+    if stored is not None and stored.last - now >= SECOND:
+        stored.set_back(now)
     members = {m.name: m for m in stored.members.values() if m.expires > now} if stored else {}
     me = members.get(worker)
     if me is not None and seq <= me.seq:
         return [b"overtaken"]
     fleet = _founded(stored, members, now + lease if epoch else 0, now)
     if stored is not None and epoch and epoch != fleet.epoch and me is None:
-        fleet.settled = max(fleet.settled, fleet.epoch + lease)
+        fleet.settled = max(fleet.settled, min(fleet.epoch, now) + lease)
     me = members.setdefault(worker, Member(worker))
     before, me.open, me.in_use, me.waiting = me.share, keep, in_use, waiting
     me.want, me.expires, me.budget, me.seq = want, now + lease, budget, seq
@@ -80,8 +94,8 @@ def renew(data: Data, keys: Sequence[str], args: Sequence[Arg]) -> Reply:
 
 def _founded(stored: Fleet | None, members: dict[str, Member], settled: int, now: int) -> Fleet:
     if stored is None:
-        return Fleet(members, now, settled)
-    return Fleet(members, stored.epoch, stored.settled)
+        return Fleet(members, now, settled, now)
+    return Fleet(members, stored.epoch, stored.settled, now)
 
 
 def _divide(members: list[Member], budget: int, slice_: int, now: int) -> int:

@@ -5,7 +5,8 @@
 -- live shares never passes the budget. Who must shrink is told so; it closes first, and reports it next time.
 --
 -- KEYS[1]   hash, one field a process: "share open in_use waiting want expires budget seq grew hungry";
---           the field "" holds "epoch settled": when this record began, and until when nothing is granted.
+--           the field "" holds "epoch settled last": when this record began, until when nothing is granted,
+--           and when it was last written.
 --           Also the channel on which those with a surplus are called, by name, when somebody begins to wait
 -- ARGV[1]   worker: the process's name in the fleet
 -- ARGV[2]   seq: number of this report, growing; a report overtaken on its way changes nothing
@@ -32,14 +33,35 @@ if not now then
   now = tonumber(time[1]) * 1000000 + tonumber(time[2])
 end
 
+local function int(number) return string.format('%.0f', number) end
+local function numbers(text)
+  local n = {}
+  for number in string.gmatch(text or '', '%d+') do n[#n + 1] = tonumber(number) end
+  return n
+end
+
+local head = numbers(redis.call('HGET', key, ''))
+local born, settled, back = head[1], head[2] or 0, (head[3] or 0) - now
+-- What was written later than now was written before the clock was set back: all moments in here move back with
+-- it. Else the dead would keep their shares, and nothing be granted, for as long as it was set back.
+if back < 1000000 then back = 0 end
+if back > 0 then
+  settled = math.max(0, settled - back)
+  redis.call('HSET', key, '', int(born) .. ' ' .. int(settled) .. ' ' .. int(now))
+end
+
 -- Read everybody; drop those whose lease has run out.
-local members, me, born, settled = {}, nil, nil, 0
+local members, me = {}, nil
 local stored = redis.call('HGETALL', key)
 for i = 1, #stored, 2 do
-  local n = {}
-  for number in string.gmatch(stored[i + 1], '%d+') do n[#n + 1] = tonumber(number) end
-  if stored[i] == '' then
-    born, settled = n[1], n[2]
+  local n = numbers(stored[i + 1])
+  if back > 0 and stored[i] ~= '' then
+    for _, moment in ipairs({6, 9, 10}) do n[moment] = math.max(0, (n[moment] or 0) - back) end
+    local moved = {}
+    for place, number in ipairs(n) do moved[place] = int(number) end
+    redis.call('HSET', key, stored[i], table.concat(moved, ' '))
+  end
+  if stored[i] == '' then -- read above
   elseif n[6] <= now then
     redis.call('HDEL', key, stored[i])
   else
@@ -57,7 +79,7 @@ if not born then
   born, settled = now, 0
   if epoch > 0 then settled = born + lease end
 elseif epoch > 0 and epoch ~= born and not me then
-  settled = math.max(settled, born + lease)
+  settled = math.max(settled, math.min(born, now) + lease) -- born is a name, it does not move back
 end
 
 if not me then
@@ -146,9 +168,9 @@ for _, member in ipairs(members) do
   end
 end
 
-local function int(number) return string.format('%.0f', number) end
-redis.call('HSET', key, '', int(born) .. ' ' .. int(settled), worker, table.concat({int(me.share), int(keep),
-  int(in_use), int(waiting), int(want), int(me.expires), int(me.budget), int(seq), int(me.grew), int(me.hungry)}, ' '))
+redis.call('HSET', key, '', int(born) .. ' ' .. int(settled) .. ' ' .. int(now), worker, table.concat({
+  int(me.share), int(keep), int(in_use), int(waiting), int(want), int(me.expires), int(me.budget), int(seq),
+  int(me.grew), int(me.hungry)}, ' '))
 redis.call('PEXPIRE', key, math.ceil(ttl / 500))
 -- Only a shortcut, and only once: without it (or where publishing is forbidden) they learn of it by their next report.
 -- On a cluster the call stays in the shard of this key; where that is not known, it goes to every node.

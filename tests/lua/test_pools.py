@@ -41,7 +41,9 @@ renewals = st.tuples(
     st.integers(0, 6),  # want
     st.integers(1, 6),  # budget
     st.sampled_from([0, 0, 0, 7]),  # an epoch from another life
-    st.sampled_from([0, 1, 400_000, 1_100_000, LEASE]),  # time that passes
+    st.sampled_from(
+        [0, 1, 400_000, 1_100_000, LEASE, -1, -2_000_000, -1000 * LEASE]
+    ),  # time that passes, or goes back
 )
 releases = st.tuples(st.just("release"), workers, st.integers(0, 2))
 views = st.tuples(st.just("view"))
@@ -67,7 +69,9 @@ def test_lua_and_twin_agree(server: Any, namespace: str, steps: list[Any]) -> No
                 seqs[worker] = seqs.get(worker, 0) + advance
                 numbers = (seqs[worker], epoch, keep, in_use, waiting, want, budget, LEASE, SLICE, now)
                 reply = both(RENEW, (worker, *numbers))
-                assert 0 < server.pttl(key) <= 2 * LEASE // 1000
+                assert 0 < server.pttl(key) <= 2 * (LEASE + SLICE) // 1000, (
+                    "a second the clock may go back unseen"
+                )
                 assert reply[1] - reply[2] <= max(keep, want)
             case ("release", worker, advance):
                 seqs[worker] = seqs.get(worker, 0) + advance
@@ -98,6 +102,29 @@ def test_live_shares_never_pass_the_budget(
         on_server(server, RENEW, key, (worker, seq, 0, keep, 0, 0, want, budget, LEASE, SLICE, now))
         records = on_server(server, VIEW, key, (now,))[3::2]
         assert sum(int(record.split()[0]) for record in records) <= budget
+
+
+@pytest.mark.parametrize("back", [2, 60, 3600])
+def test_a_clock_set_back_keeps_neither_the_share_of_the_dead_nor_everybody_waiting(
+    server: Any, namespace: str, back: int
+) -> None:
+    """Also one that had leapt ahead, when the record began anew: nothing is granted until a moment far away."""
+    key = f"sk1:{namespace}:pool:{{b}}"
+
+    def renew(worker: str, seq: int, epoch: int, now: int) -> int:
+        args = (worker, seq, epoch, 0, 0, 2, 2, 2, LEASE, SLICE, now)
+        return int(on_server(server, RENEW, key, args)[1])
+
+    ahead = START + back * 1_000_000
+    renew("dead", 1, 0, ahead)
+    assert renew("dead", 2, 0, ahead + LEASE // 2) == 2
+    assert renew("a", 1, 7, ahead + LEASE // 2) == 0, "another epoch: nothing is granted for one lease"
+    assert renew("a", 2, 7, START) == 0
+    assert renew("a", 3, 7, START + LEASE // 2) == 0
+    assert renew("b", 1, 8, START + LEASE // 2) == 0, "so does this one's, and the record began in the future"
+    for seq, at, granted in ((4, 1.4, 0), (5, 1.6, 1)):
+        now = START + round(at * LEASE)
+        assert [renew("a", seq, 7, now), renew("b", seq, 8, now)] == [granted, granted]
 
 
 def test_who_gives_back_does_not_get_it_again_before_others(server: Any, namespace: str) -> None:

@@ -303,7 +303,8 @@ FLAG_JSON = (
 
 
 def entry(version: int, name: str, who: str, before: str | None, after: str) -> bytes:
-    head = f'{{"epoch":"{EPOCH}","version":{version},"at":1893456000000000,"name":"{name}",{who},'
+    since = '"since":1893456000000000,' if version > 1 else ""
+    head = f'{{"epoch":"{EPOCH}","version":{version},"at":1893456000000000,{since}"name":"{name}",{who},'
     tail = f'"after":{after}}}'
     return (head + tail if before is None else f'{head}"before":{before},{tail}').encode()
 
@@ -364,7 +365,7 @@ def test_pools_are_written_like_this(kit: StateKit, held: Held, clock: FrozenClo
     kit.store.run(renewing(pool._key, config, Report("w1", 7, 0, 0, 0, 1, 2), NOW))
     kit.store.run(renewing(pool._key, config, Report("w2", 1, 0, 0, 0, 1, 4), NOW + 1))
     assert held["pool:{billing}"] == {
-        b"": b"1893456000000000 0",
+        b"": b"1893456000000000 0 1893456000000001",
         b"w1": b"2 0 0 1 2 1893456006000000 4 7 1893456000000000 0",
         b"w2": b"2 0 0 1 4 1893456006000001 4 1 1893456000000001 1893456000000001",
     }
@@ -414,6 +415,10 @@ def test_the_last_known_good_file_is_written_and_read_like_this(tmp_path: Path) 
     read.path.parent.mkdir(mode=0o700)
     read.path.write_bytes(FILE)
     assert read.read() == snapshot
+    written.keep(Snapshot(EPOCH, 3, snapshot.documents, 1893456000000000))
+    assert b'"version":3,"at":1893456000000000,"digest"' in written.path.read_bytes()
+    assert read.path.write_bytes(written.path.read_bytes())
+    assert read.read().at == 1893456000000000
 
 
 # -- what is read ----------------------------------------------------------------------------------------
