@@ -25,6 +25,8 @@ from tests.chaos.visitor import HITS, Settings
 from tests.servers import ANY, Server, binary, wait_until
 
 BUDGET = Budget(decision=0.1, operation=0.2, connect=0.2)
+CLIENT = 0.1
+"""Seconds a client of the caller's own waits."""
 MACHINE = 0.15
 """Seconds that a thread may have to wait for its turn on the processor."""
 
@@ -43,7 +45,8 @@ def proxy(server: Server) -> Iterator[Proxy]:
 
 def brought(kind: Any, retry: Any, url: str) -> Any:
     """A client of the caller's own, with time-outs as docs/operations.md advises."""
-    return kind.from_url(url, socket_timeout=0.1, socket_connect_timeout=0.1, retry=retry(NoBackoff(), 0))
+    once = retry(NoBackoff(), 0)
+    return kind.from_url(url, socket_timeout=CLIENT, socket_connect_timeout=CLIENT, retry=once)
 
 
 KITS: dict[str, Callable[[str, str], Any]] = {
@@ -203,6 +206,25 @@ def counted(slots: Any) -> int | None:
 
 def test_replies_cut_off_reach_nobody_else(kit: Any, proxy: Proxy) -> None:
     """Callers read values of their own, of many sizes, while the line is cut after ever more bytes."""
+    with reading(kit) as right:
+        for after in (*range(20), *(2**power for power in range(5, 15))):
+            enough = len(right) + 8
+            proxy.cut(after=after)
+            wait_until(lambda enough=enough: len(right) > enough, 20)
+
+
+def test_replies_that_come_too_late_reach_nobody_else(
+    kit: Any, proxy: Proxy, request: pytest.FixtureRequest
+) -> None:
+    patience = CLIENT if "client" in request.node.name else BUDGET.operation
+    with reading(kit) as right, proxy.delayed(0, jitter=1.2 * patience):
+        enough = len(right) + 40
+        wait_until(lambda: len(right) > enough, 60)
+
+
+@contextmanager
+def reading(kit: Any) -> Iterator[list[int]]:
+    """Let eight threads read, each a session of its own; a list grows by one with each that was right."""
     sessions = kit.sessions()
     mine = {}
     for number in range(8):
@@ -227,13 +249,12 @@ def test_replies_cut_off_reach_nobody_else(kit: Any, proxy: Proxy) -> None:
         return failed
 
     with ThreadPoolExecutor(8) as threads:
-        reading = [threads.submit(read, number) for number in mine]
-        for after in (*range(20), *(2**power for power in range(5, 15))):
-            enough = len(right) + 8
-            proxy.cut(after=after)
-            wait_until(lambda enough=enough: len(right) > enough, 20)
-        stop.set()
-        failed = sum(one.result() for one in reading)
+        readers = [threads.submit(read, number) for number in mine]
+        try:
+            yield right
+        finally:
+            stop.set()
+        failed = sum(one.result() for one in readers)
     print(f"\n{len(right)} read, {failed} failed")
 
 
