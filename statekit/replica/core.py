@@ -13,8 +13,9 @@ Scripts: replica.sync, replica.write, replica.reseed, replica.workers.
 Guarantee: writes are atomic, ordered, and compared if asked; every live reader has a write within one
     round trip of its publication, or within one reconcile interval if that message was lost; no reader goes
     back a version within an epoch; after a flush readers keep what they have.
-Not guaranteed: that a write the server acknowledged survives the server (that is its persistence), or that
-    a reader which was away notices a backup restored *and* written past its version meanwhile.
+    A server that takes over without the last writes is noticed by whoever shows one of them, also where their
+    versions were given out again: what it holds becomes a data set of its own, and all take it over.
+Not guaranteed: that a write the server acknowledged survives the server (that is its persistence).
 Store down: readers go on with what they have, `stale` after a while; writes raise `StoreUnavailable`.
 """
 
@@ -23,7 +24,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from statekit.errors import CorruptValue, StoreUnavailable, UsageError, VersionConflict
@@ -113,10 +114,13 @@ class Written:
     at: datetime
     readers: int
     """Live readers at that moment."""
+    since: int = 0
+    """When the write before it happened, in microseconds; 0 if that is not known."""
 
     def message(self) -> Message:
         """The write as readers hear of it."""
-        return Message(self.epoch, self.version, self.name, self.text)
+        at = (self.at - moment(0)) // timedelta(microseconds=1)
+        return Message(self.epoch, self.version, self.name, self.text, at, self.since)
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +195,8 @@ def sync(at: Address, reader: Reader, shown: Snapshot, fresh: str, now: Now) -> 
     If the documents of exactly this version are gone, evicted from under their version, they are put back first.
     """
     keys = (at.meta, at.docs, at.log, at.workers, at.acks)
-    args = (reader.worker, shown.epoch, shown.version, reader.lifetime_ms, fresh, at.channel, now)
+    known = (shown.epoch, shown.version)
+    args = (reader.worker, *known, reader.lifetime_ms, fresh, at.channel, now, shown.at)
     reply: Sequence[Any] = yield from SYNC(keys, args)
     if reply[0] == b"lost" and (reply[1], reply[2]) == (shown.epoch.encode(), b"%d" % shown.version):
         yield from restore(at, shown, fresh)
@@ -246,9 +251,8 @@ def write(
         )
     if reply[0] == b"absent":
         raise Absent(f"there is no {name!r:.80} to delete: nothing was written")
-    return Written(
-        name, text, reply[1].decode(errors="replace"), int(reply[2]), moment(int(reply[3])), int(reply[4])
-    )
+    epoch, version, stamp, readers, since = reply[1].decode(errors="replace"), *map(int, reply[2:])
+    return Written(name, text, epoch, version, moment(stamp), readers, since)
 
 
 def undo(

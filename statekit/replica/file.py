@@ -72,7 +72,7 @@ class LastKnownGood:
             self._kept = (str(told["epoch"]), int(told["version"]))
             rows = tree(body, 2, LARGEST).items()
             documents = {name: Document(int(version), str(text)) for name, (version, text) in rows}
-            return Snapshot(*self._kept, Documents(documents))
+            return Snapshot(*self._kept, Documents(documents), int(told.get("at", 0)))
         except FileNotFoundError:
             return EMPTY
         except (OSError, AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
@@ -96,6 +96,7 @@ class LastKnownGood:
     def _write(self, snapshot: Snapshot) -> None:
         body = _body(snapshot)
         told = {"format": FORMAT, "epoch": snapshot.epoch, "version": snapshot.version}
+        told |= {"at": snapshot.at} if snapshot.at else {}
         head = dumped({**told, "digest": _digest(body)}).encode()
         own(self.path.parent)
         handle, beside = tempfile.mkstemp(dir=self.path.parent, prefix=".snapshot-")  # made with mode 0600

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +11,9 @@ from statekit.store.memory import Data, Twins
 from statekit.store.op import Arg, Reply
 
 __all__ = ["TWINS"]
+
+
+_HEAD = re.compile(rb'{"epoch":"([^"]*)","version":(\d+),"at":(\d+),')
 
 
 def _bytes(value: Arg) -> bytes:
@@ -26,7 +30,7 @@ def _number(value: int) -> bytes:
 
 def _sync(data: Data, keys: Sequence[str], args: Sequence[Arg]) -> Reply:
     meta, docs, log, workers, acks = keys
-    worker, epoch, version, lifetime, fresh, channel, now = args
+    worker, epoch, version, lifetime, fresh, channel, now, at = args
     _note(data, (workers, acks), _text(worker), f"{_text(epoch)}:{int(version)}", int(lifetime), now)
     clock = _number(data.now(now))
     known = data.get(meta)
@@ -34,19 +38,33 @@ def _sync(data: Data, keys: Sequence[str], args: Sequence[Arg]) -> Reply:
         return [b"empty", clock]
     if _lost(data, known, docs):
         return [b"lost", known["epoch"].encode(), _number(known["version"]), clock]
-    if known["epoch"] == _text(epoch) and int(version) > known["version"]:
-        held = int(version) + 1 if data.get(docs) else known["held"]
-        known = {"epoch": _text(fresh), "version": int(version) + 1, "held": held}
+    entries = data.get(log) or []
+    if known["epoch"] == _text(epoch) and _went_back(entries, known, int(version), int(at)):
+        begins = max(int(version), known["version"]) + 1
+        held = begins if data.get(docs) else known["held"]
+        known = {"epoch": _text(fresh), "version": begins, "held": held}
         data.put(meta, known, 0)
         data.publish(_text(channel), '{"look":true}')
     head = [known["epoch"].encode(), _number(known["version"])]
     missing = known["version"] - int(version)
-    entries = data.get(log) or []
     if known["epoch"] == _text(epoch) and missing == 0:
         return [b"same", *head, clock]
     if known["epoch"] == _text(epoch) and missing <= len(entries):
         return [b"delta", *head, entries[:missing], clock]
-    return [b"full", *head, [part for pair in (data.get(docs) or {}).items() for part in pair], clock]
+    pairs = [part for pair in (data.get(docs) or {}).items() for part in pair]
+    return [b"full", *head, pairs, _number(_written(entries, known, known["version"])), clock]
+
+
+def _written(entries: Sequence[bytes], known: dict[str, Any], version: int) -> int:
+    """When a version was written, if the log still says so, else 0."""
+    back = known["version"] - version
+    said = _HEAD.match(entries[back]) if 0 <= back < len(entries) else None
+    return int(said[3]) if said and (said[1].decode(), int(said[2])) == (known["epoch"], version) else 0
+
+
+def _went_back(entries: Sequence[bytes], known: dict[str, Any], version: int, at: int) -> bool:
+    """Whether the data set is not the one a reader of this version, written at that moment, has seen."""
+    return version > known["version"] or (at != 0 and _written(entries, known, version) not in (0, at))
 
 
 def _lost(data: Data, known: dict[str, Any], docs: str) -> bool:
@@ -89,17 +107,20 @@ def _write(data: Data, keys: Sequence[str], args: Sequence[Arg]) -> Reply:
     else:
         documents.pop(_bytes(name), None)
     known["held"] = known["version"] if documents else known["held"]
-    head = f'{{"epoch":"{known["epoch"]}","version":{known["version"]},"at":{at},{_text(who)}'
+    entries = data.get(log) or []
+    since = _written(entries, {**known, "version": known["version"] - 1}, known["version"] - 1)
+    told = f'"since":{since},' if since else ""
+    head = f'{{"epoch":"{known["epoch"]}","version":{known["version"]},"at":{at},{told}{_text(who)}'
     tail = f',"after":{_text(text) or "null"}}}'
-    entries = [f'{head},"before":{before}{tail}'.encode(), *(data.get(log) or [])]
+    entries = [f'{head},"before":{before}{tail}'.encode(), *entries]
     for key, value in ((meta, known), (docs, documents), (log, entries[: int(keep)])):
         data.put(key, value, 0)
     if not documents:  # as on a server: an empty hash is no key
         data.delete(docs)
     data.publish(_text(channel), head + tail)
-    since = at // 1000 - int(lifetime)
-    live = sum(seen >= since for seen in (data.get(workers) or {}).values())
-    return [b"written", known["epoch"].encode(), _number(known["version"]), _number(at), live]
+    alive = at // 1000 - int(lifetime)
+    live = sum(seen >= alive for seen in (data.get(workers) or {}).values())
+    return [b"written", known["epoch"].encode(), _number(known["version"]), _number(at), live, _number(since)]
 
 
 def _reseed(data: Data, keys: Sequence[str], args: Sequence[Arg]) -> Reply:

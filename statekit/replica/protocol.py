@@ -1,7 +1,8 @@
 """The replica's protocol: what a reader does with what it hears. No I/O, no state; snapshot in, step out.
 
 Rule 1: a snapshot is named by (epoch, version). The epoch is random and made with the data set; inside one the
-        version only grows, by one a write.
+        version only grows, by one a write. A server that took over without the last writes may give their versions
+        out again: so the moment of the last write is told with it, and where it differs, a new epoch begins.
 Rule 2: a pushed message is applied only if it is the very next version of the same epoch. An older one is
         passed over; anything else asks for a fetch. So messages may be lost, doubled or reordered.
 Rule 3: only a fetch changes the epoch. The store is asked with what the reader has, and tells what it lacks;
@@ -12,7 +13,7 @@ Rule 4: an empty store is not an empty data set: the reader keeps what it has an
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,6 +38,8 @@ class Snapshot:
     epoch: str
     version: int
     documents: Mapping[str, Document] = field(repr=False)
+    at: int = field(default=0, repr=False)
+    """When its last write happened, in microseconds by the store's clock; 0 if that is not known."""
 
     def version_of(self, name: str) -> int:
         """The version `if_version` is compared with: 0 if there is no such document."""
@@ -59,6 +62,16 @@ class Message:
     version: int
     name: str
     text: str | None
+    at: int = 0
+    """When, in microseconds by the store's clock."""
+    since: int = 0
+    """When the write before it happened; 0 if that is not known."""
+
+    def follows(self, snapshot: Snapshot) -> bool:
+        """Whether this is the write after the last one of a snapshot, as far as both tell."""
+        if self.version != snapshot.version + 1:
+            return False
+        return not self.since or not snapshot.at or self.since == snapshot.at
 
     @classmethod
     def parse(cls, data: bytes | str) -> Message | None:
@@ -66,7 +79,8 @@ class Message:
         try:
             said = tree(data, DEEPEST + 1)
             text = None if said["after"] is None else dumped(said["after"])
-            return cls(str(said["epoch"]), int(said["version"]), str(said["name"]), text)
+            at, since = int(said.get("at", 0)), int(said.get("since", 0))
+            return cls(str(said["epoch"]), int(said["version"]), str(said["name"]), text, at, since)
         except (KeyError, TypeError, ValueError, OverflowError):
             return None
 
@@ -81,7 +95,7 @@ class Step:
     lost: bool = False
     """The store has lost what it had, as far as this reader can tell."""
     whole: bool = False
-    """Ask for everything: the changes alone cannot be read (a newer release wrote them)."""
+    """Ask for everything: the changes alone cannot be read, or follow something else."""
 
 
 def dumped(value: Any) -> str:
@@ -95,9 +109,9 @@ def heard(snapshot: Snapshot, message: Message | None) -> Step:
         return Step(snapshot, fetch=True)
     if message.version <= snapshot.version:
         return Step(snapshot)
-    if message.version > snapshot.version + 1:
+    if not message.follows(snapshot):
         return Step(snapshot, fetch=True)
-    return Step(_advanced(snapshot, [message], message.version), frozenset({message.name}))
+    return Step(_advanced(snapshot, [message]), frozenset({message.name}))
 
 
 def synced(snapshot: Snapshot, asked: str, reply: Sequence[Any]) -> Step:
@@ -112,7 +126,8 @@ def synced(snapshot: Snapshot, asked: str, reply: Sequence[Any]) -> Step:
     except ValueError:  # another program wrote there: no data set that can be read
         return Step(snapshot, lost=snapshot.knows())
     if kind == b"full":
-        return _replaced(snapshot, epoch, version, reply[3])
+        at = reply[4] if len(reply) == 6 and reply[4].isdigit() else b"0"
+        return _replaced(snapshot, epoch, version, reply[3], int(at))
     if kind == b"delta":
         return _caught_up(snapshot, [Message.parse(entry) for entry in reply[3]])
     return Step(snapshot)
@@ -126,17 +141,20 @@ def _caught_up(snapshot: Snapshot, messages: Sequence[Message | None]) -> Step:
         return Step(snapshot, fetch=True, whole=True)
     if not news:
         return Step(snapshot)
-    return Step(_advanced(snapshot, news, news[-1].version), frozenset(one.name for one in news))
+    if not news[0].follows(snapshot):
+        return Step(snapshot, fetch=True, whole=True)
+    return Step(_advanced(snapshot, news), frozenset(one.name for one in news))
 
 
-def _advanced(snapshot: Snapshot, messages: Iterable[Message], version: int) -> Snapshot:
+def _advanced(snapshot: Snapshot, messages: Sequence[Message]) -> Snapshot:
     known = snapshot.documents
     documents = known if isinstance(known, Documents) else Documents(known)
     changes = {one.name: None if one.text is None else Document(one.version, one.text) for one in messages}
-    return Snapshot(snapshot.epoch, version, documents.succeeded(changes))
+    last = messages[-1]
+    return Snapshot(snapshot.epoch, last.version, documents.succeeded(changes), last.at)
 
 
-def _replaced(snapshot: Snapshot, epoch: str, version: int, pairs: Sequence[bytes]) -> Step:
+def _replaced(snapshot: Snapshot, epoch: str, version: int, pairs: Sequence[bytes], at: int) -> Step:
     """Take over a whole data set, unless it is one this reader has already moved past."""
     if epoch == snapshot.epoch and version <= snapshot.version:
         return Step(snapshot)
@@ -144,7 +162,7 @@ def _replaced(snapshot: Snapshot, epoch: str, version: int, pairs: Sequence[byte
     documents = {named(name): document(text) for name, text in texts}
     names = documents.keys() | snapshot.documents.keys()
     changed = frozenset(name for name in names if documents.get(name) != snapshot.documents.get(name))
-    return Step(Snapshot(epoch, version, Documents(documents)), changed)
+    return Step(Snapshot(epoch, version, Documents(documents), at), changed)
 
 
 def named(stored: bytes) -> str:

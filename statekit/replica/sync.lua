@@ -13,18 +13,19 @@
 -- ARGV[5]  fresh    the epoch to begin if the data set turns out to be older than the reader's
 -- ARGV[6]  channel  where readers listen
 -- ARGV[7]  now      microseconds since 1970; empty: the server's clock
--- ARGV[8]  sharded  1 over a cluster that knows sharded publishing; else not given
+-- ARGV[8]  at       microseconds of the last write in that snapshot; 0 if the reader does not know
+-- ARGV[9]  sharded  1 over a cluster that knows sharded publishing; else not given
 --
--- Returns {'same',  epoch, version, clock}                   the reader has it all
---         {'delta', epoch, version, {entry, ...}, clock}     entries of the log, newest first
---         {'full',  epoch, version, {name, doc, ...}, clock} everything
---         {'empty', clock}                                   no data set here; not the same as an empty one
---         {'lost',  epoch, version, clock}                   there is one, but its documents are gone
+-- Returns {'same',  epoch, version, clock}                       the reader has it all
+--         {'delta', epoch, version, {entry, ...}, clock}         entries of the log, newest first
+--         {'full',  epoch, version, {name, doc, ...}, at, clock} everything; at: of the last write, 0 if not known
+--         {'empty', clock}                                       no data set here; not the same as an empty one
+--         {'lost',  epoch, version, clock}                       there is one, but its documents are gone
 -- where clock is now in microseconds, for what all readers shall do at the same moment.
 
 local meta, docs, log, workers, acks = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local worker, epoch, claimed = ARGV[1], ARGV[2], ARGV[3]
-local lifetime, fresh, channel, now, sharded = tonumber(ARGV[4]), ARGV[5], ARGV[6], ARGV[7], ARGV[8]
+local lifetime, fresh, channel, now, at, sharded = tonumber(ARGV[4]), ARGV[5], ARGV[6], ARGV[7], ARGV[8], ARGV[9]
 
 local version = tonumber(claimed)
 if now == '' then
@@ -59,11 +60,20 @@ if known[3] and known[3] == known[2] and redis.call('EXISTS', docs) == 0 then
   return {'lost', known[1], known[2], clock}
 end
 
+-- When a version was written, if the log still says so.
 local latest = tonumber(known[2])
-if known[1] == epoch and version > latest then
-  -- The store went back in time (a restored backup, a failover to a lagging replica). What it holds is a
-  -- different data set from here on, so it gets a new epoch, and every reader takes it over whole.
-  latest = version + 1
+local function written(number)
+  local entry = number <= latest and redis.call('LINDEX', log, string.format('%.0f', latest - number))
+  local its, last, moment = string.match(entry or '', '^{"epoch":"([^"]*)","version":(%d+),"at":(%d+),')
+  return its == known[1] and tonumber(last) == number and moment or '0'
+end
+
+local before = at ~= '0' and known[1] == epoch and written(version)
+if known[1] == epoch and version > latest or before and before ~= '0' and before ~= at then
+  -- The store went back in time (a restored backup, a failover to a lagging replica), and perhaps forward again:
+  -- the reader's version was written at another moment. What it holds is a different data set from here on, so it
+  -- gets a new epoch, and every reader takes it over whole.
+  latest = math.max(version, latest) + 1
   known[1], known[2] = fresh, string.format('%.0f', latest)
   redis.call('HSET', meta, 'epoch', fresh, 'version', known[2])
   if redis.call('EXISTS', docs) == 1 then redis.call('HSET', meta, 'held', known[2]) end
@@ -83,4 +93,4 @@ if known[1] == epoch then
     return {'delta', known[1], known[2], entries, clock}
   end
 end
-return {'full', known[1], known[2], redis.call('HGETALL', docs), clock}
+return {'full', known[1], known[2], redis.call('HGETALL', docs), written(latest), clock}

@@ -15,7 +15,7 @@
 -- ARGV[9]  now      microseconds since 1970; empty: the server's clock
 -- ARGV[10] sharded  1 over a cluster that knows sharded publishing; else not given
 --
--- Returns {'written', epoch, version, at in microseconds, live readers}
+-- Returns {'written', epoch, version, at in microseconds, live readers, at of the write before, 0 if not known}
 --         {'conflict', version of the document}
 --         {'absent'}  there is no document to delete; nothing written
 --         {'empty'}   there is no data set; nothing written
@@ -77,9 +77,13 @@ end
 -- Said of what is there, not of what is not: a release that does not say it loses nothing when it deletes the last.
 if redis.call('EXISTS', docs) == 1 then redis.call('HSET', meta, 'held', version) end
 
--- The log's entry is the message too, except that readers need not be sent what was there before.
+-- The log's entry is the message too, except that readers need not be sent what was there before. It says when the
+-- write before it happened: a reader that shows another one of the same version must not build on that.
+local its, last, since = string.match(redis.call('LINDEX', log, 0) or '', '^{"epoch":"([^"]*)","version":(%d+),"at":(%d+),')
+if its ~= epoch or tonumber(last) ~= tonumber(version) - 1 then since = '0' end
 local stamp = string.format('%.0f', at)
-local head = '{"epoch":"' .. epoch .. '","version":' .. version .. ',"at":' .. stamp .. ',' .. who
+local head = '{"epoch":"' .. epoch .. '","version":' .. version .. ',"at":' .. stamp
+  .. (since == '0' and ',' or ',"since":' .. since .. ',') .. who
 local tail = ',"after":' .. text .. '}'
 redis.call('LPUSH', log, head .. ',"before":' .. before .. tail)
 redis.call('LTRIM', log, 0, keep - 1)
@@ -88,5 +92,5 @@ redis.call('PERSIST', docs)
 redis.call('PERSIST', log)
 publish(head .. tail)
 
-local since = string.format('%.0f', math.floor(at / 1000) - lifetime)
-return {'written', epoch, version, stamp, redis.call('ZCOUNT', workers, since, '+inf')}
+local alive = string.format('%.0f', math.floor(at / 1000) - lifetime)
+return {'written', epoch, version, stamp, redis.call('ZCOUNT', workers, alive, '+inf'), since}

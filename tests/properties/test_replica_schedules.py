@@ -10,7 +10,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
+from statekit import Flag, StateKit
+from tests.conftest import PATIENT
 from tests.properties.replicas import NAMES, Real, Twin, World, played
+from tests.servers import wait_until
 
 any_one = st.integers(0, 99)
 
@@ -74,6 +77,25 @@ class Replicas(RuleBasedStateMachine):
 
 TestReplicas = Replicas.TestCase
 TestReplicas.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
+
+
+def test_versions_a_server_gives_out_again_are_noticed(valkey_url, namespace):
+    """A server takes over without two writes and takes two others, before anybody who shows the first has asked."""
+    client, options = redis.Redis.from_url(valkey_url), {"budget": PATIENT, "snapshot_dir": None}
+    with StateKit.connect(valkey_url, namespace, **options) as kit:
+        kit.flags.set("a", Flag(), by="t")
+        keys = list(client.scan_iter(match=f"sk1:{namespace}:replica:*"))
+        backup = {key: client.dump(key) for key in keys}
+        kit.flags.set("a", Flag(enabled=False), by="t")
+        kit.flags.set("lost", Flag(), by="t")
+        for key, value in backup.items():
+            client.restore(key, 0, value, replace=True)
+        with StateKit.connect(valkey_url, namespace, **options) as other:
+            assert other.flags.version == 1
+            for name in ("b", "c"):
+                other.store.run(other.flags._replica.writing(name, '{"enabled":true}', by="t"))
+        wait_until(lambda: kit.flags.names() == ("a", "b", "c"), 30)
+        assert kit.flags.enabled("a") is True
 
 
 def on_the_twin(numbers, record):
