@@ -3,28 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import random
 import shutil
 import socket
-import struct
 import tempfile
 import threading
-from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import SplitResult, urlsplit
 
 from statekit.store.durations import Duration, seconds
+from statekit.testing.links import End, Flow, Link
 
 __all__ = ["Proxy"]
-
-RESET = struct.pack("ii", 1, 0)
-"""SO_LINGER for a close that is felt as "connection reset by peer"."""
 
 
 class Proxy:
@@ -57,8 +50,8 @@ class Proxy:
         self._place: Any = str(self._folder / "s") if port is None else ("127.0.0.1", port or _free_port())
         self.url = _moved(parts, self._place)
         """Where the kit connects to."""
-        self._flow = _Flow()
-        self._links: set[_Link] = set()
+        self._flow = Flow()
+        self._links: set[Link] = set()
         self._listener: asyncio.Server | None = None
         self._thread = threading.Thread(target=self._run, name="statekit-testing-proxy", daemon=True)
 
@@ -85,7 +78,7 @@ class Proxy:
 
         As when a firewall has forgotten them, or the server's machine has vanished.
         """
-        self._each(_Link.vanish)
+        self._each(Link.vanish)
 
     # -- what it does until told otherwise ---------------------------------------------------------------
 
@@ -100,7 +93,7 @@ class Proxy:
     def stall(self) -> None:
         """Accept everything and pass nothing on: the server hangs."""
         self._flow.stalled = True
-        self._each(_Link.pause)
+        self._each(Link.pause)
 
     def refuse(self) -> None:
         """Refuse new connections and reset those there are: the server is gone."""
@@ -171,7 +164,7 @@ class Proxy:
         if self._thread.is_alive():
             asyncio.run_coroutine_threadsafe(done(), self._loop).result()
 
-    def _each(self, work: Callable[[_Link], None]) -> None:
+    def _each(self, work: Callable[[Link], None]) -> None:
         self._do(lambda: self._each_now(work))
 
     @contextmanager
@@ -188,192 +181,23 @@ class Proxy:
             if isinstance(self._place, str):
                 Path(self._place).unlink(missing_ok=True)
         self._flow.gone = True
-        self._each_now(_Link.cut)
+        self._each_now(Link.cut)
 
-    def _each_now(self, work: Callable[[_Link], None]) -> None:
+    def _each_now(self, work: Callable[[Link], None]) -> None:
         for link in tuple(self._links):
             work(link)
 
     async def _restore(self) -> None:
         self._flow.calm()
-        self._each_now(_Link.resume)
+        self._each_now(Link.resume)
         if self._listener is None:
             if isinstance(self._place, str):
                 self._listener = await self._loop.create_unix_server(self._accept, self._place, backlog=1024)
             else:
                 self._listener = await self._loop.create_server(self._accept, *self._place, backlog=1024)
 
-    def _accept(self) -> _End:
-        return _Link(self._loop, self._target, self._flow, self._links).near
-
-
-@dataclass(slots=True)
-class _Flow:
-    """How replies pass now."""
-
-    delay: float = 0.0
-    jitter: float = 0.0
-    byte: float = 0.0
-    """Seconds a byte takes."""
-    stalled: bool = False
-    gone: bool = False
-
-    def calm(self) -> None:
-        self.delay = self.jitter = self.byte = 0.0
-        self.stalled = self.gone = False
-
-
-class _Link:
-    """One connection: its near end is the client's, the far one the server's."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, target: Any, flow: _Flow, links: set[_Link]) -> None:
-        self._loop = loop
-        self._target = target
-        self._flow = flow
-        self._links = links
-        self.near, self.far = _End(self), _End(self)
-        self._vanished = False
-        self._left: int | None = None
-        """Bytes of replies that may pass before it is cut."""
-        self._replies: deque[bytes] = deque()
-        self._due = 0.0
-
-    def made(self, end: _End) -> None:
-        end.pause()
-        if end is self.near:
-            self._links.add(self)
-            self._opening = self._loop.create_task(self._connect())
-        if self._flow.gone:
-            self.cut()
-
-    async def _connect(self) -> None:
-        try:
-            if isinstance(self._target, str):
-                await self._loop.create_unix_connection(lambda: self.far, self._target)
-            else:
-                await self._loop.create_connection(lambda: self.far, *self._target)
-        except OSError:
-            self.cut()
-        if self not in self._links:
-            self.far.reset()
-        elif not self._flow.stalled:
-            self.resume()
-
-    def heard(self, end: _End, data: bytes) -> None:
-        """Pass on what one end said; replies, and the end of them (no bytes), when the flow has it."""
-        if self._vanished:
-            return
-        if end is self.near:
-            self.far.say(data)
-            return
-        step = max(1, int(0.02 / self._flow.byte)) if self._flow.byte else len(data) or 1
-        for at in range(0, len(data) or 1, step):
-            self._later(data[at : at + step])
-
-    def _later(self, piece: bytes) -> None:
-        flow, now = self._flow, self._loop.time()
-        late = flow.delay + random.uniform(0, flow.jitter) if flow.delay or flow.jitter else 0.0  # noqa: S311
-        self._due = max(self._due, now + late) + len(piece) * flow.byte
-        if self._due <= now and not self._replies and not flow.stalled:
-            self._pass(piece)
-        else:
-            self._replies.append(piece)
-            self._loop.call_at(self._due, self._next)
-
-    def _next(self) -> None:
-        if self._replies and not self._flow.stalled:
-            self._pass(self._replies.popleft())
-
-    def _pass(self, piece: bytes) -> None:
-        if not piece:
-            self.near.close()
-        elif self._left is None:
-            self.near.say(piece)
-        else:
-            self.near.say(piece[: self._left])
-            self._left -= len(piece)
-            if self._left <= 0:
-                self.cut()
-
-    def pause(self) -> None:
-        if not self._vanished:
-            self.near.pause()
-            self.far.pause()
-
-    def resume(self) -> None:
-        """Pass on at once what was held back, and then all that comes."""
-        self.near.resume()
-        self.far.resume()
-        self._due = 0.0
-        while self._replies and not self._vanished:
-            self._pass(self._replies.popleft())
-
-    def vanish(self) -> None:
-        self._vanished = True
-        self.near.resume()  # to notice when the client gives up
-        self._replies.clear()
-
-    def cut(self, after: int = 0) -> None:
-        if after and not self._vanished:
-            self._left = after
-        else:
-            self._links.discard(self)
-            self._opening.cancel()
-            self._replies.clear()
-            self.near.reset()
-            self.far.reset()
-
-    def lost(self, end: _End) -> None:
-        """One end has closed: so does the other, once it has got what it was sent; of one that vanished nobody hears."""
-        if end is self.far:
-            self.heard(end, b"")
-        else:
-            self._links.discard(self)
-            self._replies.clear()
-            self.far.close()
-
-
-class _End(asyncio.Protocol):
-    """One end of a link."""
-
-    _transport: Any = None
-
-    def __init__(self, link: _Link) -> None:
-        self._link = link
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = transport
-        self._link.made(self)
-
-    def data_received(self, data: bytes) -> None:
-        self._link.heard(self, data)
-
-    def connection_lost(self, _: Exception | None) -> None:
-        self._link.lost(self)
-
-    def say(self, data: bytes) -> None:
-        if self._transport is not None and not self._transport.is_closing():
-            self._transport.write(data)
-
-    def pause(self) -> None:
-        if self._transport is not None:
-            self._transport.pause_reading()
-
-    def resume(self) -> None:
-        if self._transport is not None:
-            self._transport.resume_reading()
-
-    def close(self) -> None:
-        if self._transport is not None:
-            self._transport.close()
-
-    def reset(self) -> None:
-        if self._transport is not None:
-            with contextlib.suppress(OSError):
-                self._transport.get_extra_info("socket").setsockopt(
-                    socket.SOL_SOCKET, socket.SO_LINGER, RESET
-                )
-            self._transport.abort()
+    def _accept(self) -> End:
+        return Link(self._loop, self._target, self._flow, self._links).near
 
 
 def _moved(parts: SplitResult, place: Any) -> str:
