@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Generator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
@@ -186,24 +187,35 @@ def _pooled(address: Address, options: dict[str, Any], theirs: Any) -> Any:
 
 
 class _InTurn:
-    """How the sentinels are asked: who answered last, first; who was asked and has not answered, last.
+    """How the sentinels are asked: who named a master last, first; who has not answered yet, last.
 
-    A caller whose time runs out before one that hangs gives up; who comes next begins with another.
+    A caller whose time runs out before one that hangs gives up, and who comes next begins with another. While there is
+    no master, one that hangs is left out as long as any other answers.
     """
 
     sentinels: list[Any]
     check_master_state: Any
 
-    def _asking(self, one: Any) -> None:
-        self.sentinels = [*(other for other in self.sentinels if other is not one), one]
-
-    def _named(self, one: Any, masters: Any, service: str) -> tuple[str, int] | None:
-        """Whom a sentinel that has answered calls the master, if it believes in it."""
-        state = masters.get(service)
-        if not state or not self.check_master_state(state, service):
-            return None
-        self.sentinels = [one, *(other for other in self.sentinels if other is not one)]
-        return state["ip"], state["port"]
+    def _asked(self, service: str) -> Generator[Any, Any, tuple[str, int]]:
+        """Yield whom to ask, be sent the answer or the failure; returns whom they call the master."""
+        silent: set[Any] = self.__dict__.setdefault("_silent", set())
+        told: list[str] = []
+        for one in sorted(self.sentinels, key=lambda one: one in silent):
+            if told and one in silent:
+                break
+            silent.add(one)
+            others = [other for other in self.sentinels if other is not one]
+            self.sentinels = [*others, one]
+            answer = yield one
+            silent.discard(one)
+            state = None if isinstance(answer, Exception) else answer.get(service)
+            if state and self.check_master_state(state, service):
+                self.sentinels = [one, *others]
+                return state["ip"], state["port"]
+            told.append(str(answer) if isinstance(answer, Exception) else "it has none now")
+        raise redis.sentinel.MasterNotFoundError(
+            f"no sentinel names a master of {service!r}: {'; '.join(told)}"
+        )
 
 
 class _Sentinels(_InTurn, redis.sentinel.Sentinel):
@@ -213,36 +225,30 @@ class _Sentinels(_InTurn, redis.sentinel.Sentinel):
             punctual(one.connection_pool)
 
     def discover_master(self, service_name: str) -> tuple[str, int]:
-        failures = []
-        for one in tuple(self.sentinels):
-            self._asking(one)
-            try:
-                named = self._named(one, one.sentinel_masters(), service_name)
-            except redis.ConnectionError as error:
-                failures.append(str(error))
-            else:
-                if named is not None:
-                    return named
-        raise redis.sentinel.MasterNotFoundError(_nobody(service_name, failures))
+        asked, answer = self._asked(service_name), None
+        try:
+            while True:
+                one = asked.send(answer)
+                try:
+                    answer = one.sentinel_masters()
+                except redis.ConnectionError as error:
+                    answer = error
+        except StopIteration as stop:
+            return stop.value  # type: ignore[no-any-return]
 
 
 class _AsyncSentinels(_InTurn, redis.asyncio.sentinel.Sentinel):
     async def discover_master(self, service_name: str) -> tuple[str, int]:
-        failures = []
-        for one in tuple(self.sentinels):
-            self._asking(one)
-            try:
-                named = self._named(one, await one.sentinel_masters(), service_name)
-            except redis.ConnectionError as error:
-                failures.append(str(error))
-            else:
-                if named is not None:
-                    return named
-        raise redis.sentinel.MasterNotFoundError(_nobody(service_name, failures))
-
-
-def _nobody(service: str, failures: list[str]) -> str:
-    return f"no sentinel names a master of {service!r}{': ' if failures else ''}{'; '.join(failures)}"
+        asked, answer = self._asked(service_name), None
+        try:
+            while True:
+                one = asked.send(answer)
+                try:
+                    answer = await one.sentinel_masters()
+                except redis.ConnectionError as error:
+                    answer = error
+        except StopIteration as stop:
+            return stop.value  # type: ignore[no-any-return]
 
 
 def _watched(address: Address, options: dict[str, Any], sentinel: Any, timeout: float) -> Any:
