@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from statekit import Encryption, Flag, Limit
+from statekit.cli._common import json_object
 from statekit.errors import (
     CorruptValue,
     DocumentInvalid,
@@ -26,7 +27,17 @@ from statekit.inflight.core import Holder, _holder
 from statekit.pools.core import ProcessShare, _process
 from statekit.replica import core as replica
 from statekit.replica.file import LastKnownGood, _digest
-from statekit.replica.protocol import EMPTY, Document, Message, Snapshot, Step, document, heard, synced
+from statekit.replica.protocol import (
+    EMPTY,
+    Document,
+    Message,
+    Snapshot,
+    Step,
+    document,
+    dumped,
+    heard,
+    synced,
+)
 from statekit.sessions.model import SessionInfo, well_formed
 from statekit.sessions.record import Ended, Record
 from statekit.store.codec import decode, encode, tree
@@ -133,8 +144,11 @@ def replies(raw: bytes) -> list[Any]:
     return whole
 
 
-def flag(raw: bytes) -> Flag:
-    return Flag.of(tree(raw))
+def flag(said: str) -> Flag:
+    """From the command line: what makes a flag makes the same flag again."""
+    given = Flag.of(json_object(said))
+    assert Flag.of(tree(dumped(given.document()))).document() == given.document()
+    return given
 
 
 PROXIES = TrustedProxies.of(["10.0.0.0/8"])
@@ -177,7 +191,7 @@ READERS: dict[str, Reader] = {
         (CorruptValue,),
     ),
     "replies": Reader(WIRE, replies, list),
-    "flags": Reader(FLAG, flag, Flag, (DocumentInvalid, ValueError)),
+    "flags": Reader(FLAG, text(flag), Flag, (DocumentInvalid,)),
     "tenants": Reader(b'{"limits":{"rps":7},"plan":"pro"}', text(parsed), dict, (ValueError,)),
     "limits": Reader(b"100 per 15 minutes", text(Limit.parse), Limit, (UsageError,)),
     "names in keys": Reader(b"user:7 \xc3\xa4{}", text(encoded), str, (UsageError,)),
