@@ -40,8 +40,9 @@ from tests.chaos.visitor import FLEET, HITS, SLOTS, Terms
 from tests.servers import Server, binary
 
 NAMESPACE = "soak"
-NOISE = 3 * MB
-"""Memory that comes and goes: arenas that are given back late, caches that fill to their bounds."""
+NOISE = 4 * MB
+"""Memory that comes and goes, of 80: arenas given back late, and caches that fill to their bounds: one caller a second is
+refused here, and remembered, a kilobyte each and 10,000 at most."""
 GRACE = 120
 """Seconds it may take longer than asked for before it ends itself."""
 FIRST = 3.0
