@@ -84,6 +84,17 @@ def test_a_gap_asks_for_more_and_an_old_message_for_nothing():
     assert protocol.heard(shown, Message.parse(world.wire[-2])).snapshot.version == 4
 
 
+def test_a_write_that_follows_another_one_of_that_version_is_not_built_on():
+    """A server took over and gave version 1 out again: what comes after it needs the whole."""
+    shown = Snapshot("e", 1, {}, at=100)
+    next_one = Message("e", 2, "a", "{}", at=300, since=200)
+    assert protocol.heard(shown, next_one) == protocol.Step(shown, fetch=True)
+    assert protocol.heard(shown, Message("e", 2, "a", "{}", 300, since=100)).snapshot.at == 300
+    entry = b'{"epoch":"e","version":2,"at":300,"since":200,"name":"a","before":null,"after":{}}'
+    caught_up = protocol.synced(shown, "e", [b"delta", b"e", b"2", [entry], b"0"])
+    assert (caught_up.snapshot, caught_up.fetch, caught_up.whole) == (shown, True, True)
+
+
 def test_catching_up_far_behind_takes_the_whole_set():
     world = World(2)
     world.write(0, "a", "1")
