@@ -63,7 +63,8 @@ end
 -- When a version was written, if the log still says so.
 local latest = tonumber(known[2])
 local function written(number)
-  local entry = number <= latest and redis.call('LINDEX', log, string.format('%.0f', latest - number))
+  local place = string.format('%.0f', math.max(0, latest - number))
+  local entry = number <= latest and redis.call('LRANGE', log, place, place)[1]
   local its, last, moment = string.match(entry or '', '^{"epoch":"([^"]*)","version":(%d+),"at":(%d+),')
   return its == known[1] and tonumber(last) == number and moment or '0'
 end

@@ -79,7 +79,7 @@ if redis.call('EXISTS', docs) == 1 then redis.call('HSET', meta, 'held', version
 
 -- The log's entry is the message too, except that readers need not be sent what was there before. It says when the
 -- write before it happened: a reader that shows another one of the same version must not build on that.
-local its, last, since = string.match(redis.call('LINDEX', log, 0) or '', '^{"epoch":"([^"]*)","version":(%d+),"at":(%d+),')
+local its, last, since = string.match(redis.call('LRANGE', log, 0, 0)[1] or '', '^{"epoch":"([^"]*)","version":(%d+),"at":(%d+),')
 if its ~= epoch or tonumber(last) ~= tonumber(version) - 1 then since = '0' end
 local stamp = string.format('%.0f', at)
 local head = '{"epoch":"' .. epoch .. '","version":' .. version .. ',"at":' .. stamp
