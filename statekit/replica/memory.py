@@ -80,6 +80,7 @@ def _note(data: Data, keys: tuple[str, str], worker: str, ack: str, lifetime: in
         alive.pop(worker, None)
     else:
         alive[worker], acks[worker] = now_ms, ack
+        alive = {name: seen if seen <= now_ms + lifetime else now_ms for name, seen in alive.items()}
         alive = {name: seen for name, seen in alive.items() if seen >= now_ms - lifetime}
         data.put(keys[0], alive, lifetime * 2)
         data.put(keys[1], {name: acks[name] for name in alive if name in acks}, lifetime * 2)

@@ -43,6 +43,9 @@ else
   redis.pcall('HSET', acks, worker, epoch .. ':' .. claimed)
   redis.pcall('PEXPIRE', workers, lifetime * 2)
   redis.pcall('PEXPIRE', acks, lifetime * 2)
+  -- A sign of life from the future was given before the clock was set back: it counts from now.
+  local early = redis.call('ZRANGEBYSCORE', workers, string.format('(%.0f', now_ms + lifetime), '+inf')
+  for _, name in ipairs(early) do redis.pcall('ZADD', workers, string.format('%.0f', now_ms), name) end
   -- Who has been silent for a lifetime is gone: killed, or cut off.
   local gone = redis.call('ZRANGEBYSCORE', workers, '-inf', string.format('(%.0f', now_ms - lifetime))
   for _, name in ipairs(gone) do

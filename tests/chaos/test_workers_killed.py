@@ -24,8 +24,7 @@ from tests.webservers import WebServer
 
 SERVED = {
     "gthread": ("preload_app:app", ("--preload", "--threads", "4")),
-    "gevent": ("preload_app:app", ("-k", "gevent")),
-    "gevent-preload": ("preload_app:app", ("-k", "gevent", "--preload", "-c", "gevent_conf.py")),
+    "gevent": ("preload_app:app", ("-k", "gevent", "--preload", "-c", "gevent_conf.py")),
     "uvicorn": ("fast_app:app", ()),
 }
 KILLS = 2

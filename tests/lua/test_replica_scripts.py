@@ -25,7 +25,7 @@ moves = st.one_of(
     st.tuples(st.just("restore"), st.lists(names, unique=True, max_size=3)),
     st.tuples(st.just("flush")),
     st.tuples(st.just("evict")),
-    st.tuples(st.just("wait"), st.integers(0, 12)),
+    st.tuples(st.just("wait"), st.sampled_from([0, 1, 5, 10, 12, -5, -12, -3600])),
     st.tuples(st.just("history")),
 )
 numbers = itertools.count()
@@ -103,3 +103,17 @@ def test_configuration_does_not_expire_and_presence_does(server, namespace):
     run(core.sync(at, core.Reader("w", 9000), EMPTY, "f", ""))
     assert [run(command("PTTL", key)) for key in (at.meta, at.docs, at.log)] == [-1, -1, -1]
     assert all(0 < run(command("PTTL", key)) <= 18000 for key in (at.workers, at.acks))
+
+
+def test_a_clock_set_back_does_not_keep_the_dead_among_the_readers(server, namespace):
+    for kit in (server, StateKit.in_memory()):
+        at, run = core.Address.of(kit.store.keys, namespace), kit.store.run
+
+        def seen(worker, now, at=at, run=run):
+            run(core.sync(at, core.Reader(worker, 9000), EMPTY, "e", now))
+            return [one.name for one in run(core.workers(at, 9000, now))]
+
+        seen("dead", NOW + 3_600_000_000)
+        assert seen("alive", NOW) == ["alive", "dead"], "for one lifetime more"
+        assert seen("alive", NOW + 8_000_000) == ["alive", "dead"]
+        assert seen("alive", NOW + 10_000_000) == ["alive"]
