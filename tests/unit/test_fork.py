@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import os
 import socket
+import sys
 import threading
 import time
 import traceback
@@ -33,6 +35,7 @@ def in_child(work: Callable[[], object]) -> int:
     if pid:
         return pid
     status = 1
+    faulthandler.dump_traceback_later(30, exit=True, file=sys.__stderr__)  # what hangs says where
     try:
         work()
         status = 0

@@ -109,4 +109,3 @@ def test_a_proxy_before_a_port_keeps_credentials_and_database(namespace: str) ->
         kit = StateKit.connect(outage.url, namespace)
         assert b" db=3 " in kit.store.run(command("CLIENT", "INFO"))
         kit.close()
-
