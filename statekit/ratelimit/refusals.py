@@ -225,15 +225,12 @@ class _AskAlways:
 
 ASK_ALWAYS = _AskAlways()
 _kept: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
-_making = threading.Lock()
 
 
 def refusals_of(store: Store | AsyncStore) -> Refusals | AsyncRefusals | _AskAlways:
     """The refusals of a store; one object for all its limiters."""
-    with _making:
-        if store not in _kept:
-            _kept[store] = _made(store)
-        return _kept[store]  # type: ignore[no-any-return]
+    found = _kept.get(store)
+    return found if found is not None else _kept.setdefault(store, _made(store))  # type: ignore[no-any-return]
 
 
 def _made(store: Store | AsyncStore) -> Any:

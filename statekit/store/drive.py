@@ -336,6 +336,8 @@ class RedisTransport:
         """Forget the parent's sockets without closing them: they are still the parent's."""
         self._idle.clear()
         self._opening = threading.Lock()
+        # redis-py takes the pool's lock before it replaces it, and a thread of the parent may have held it
+        self._pool._lock = threading.RLock()  # noqa: SLF001
         self._pool.reset()
 
     def describe(self) -> str:

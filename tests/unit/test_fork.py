@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import faulthandler
 import os
+import signal
 import socket
-import sys
 import threading
 import time
 import traceback
@@ -35,7 +34,6 @@ def in_child(work: Callable[[], object]) -> int:
     if pid:
         return pid
     status = 1
-    faulthandler.dump_traceback_later(30, exit=True, file=sys.__stderr__)  # what hangs says where
     try:
         work()
         status = 0
@@ -46,7 +44,17 @@ def in_child(work: Callable[[], object]) -> int:
 
 
 def all_well(pids: list[int]) -> bool:
-    return [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids] == [0] * len(pids)
+    return [ended(pid) for pid in pids] == [0] * len(pids)
+
+
+def ended(pid: int) -> int:
+    """Wait for a child's end and return its exit code; one that hangs is killed, and its code is -9."""
+    deadline = time.monotonic() + 60
+    while not (done := os.waitpid(pid, os.WNOHANG))[0]:
+        if time.monotonic() > deadline:
+            os.kill(pid, signal.SIGKILL)
+        time.sleep(0.002)
+    return os.waitstatus_to_exitcode(done[1])
 
 
 def test_parent_and_children_never_mix_replies(server_url: str, namespace: str) -> None:
@@ -120,6 +128,27 @@ def test_background_work_goes_on_in_a_child() -> None:
     kit.close()
     ours.close()
     theirs.close()
+
+
+def test_a_child_of_a_process_in_which_a_thread_holds_the_pool(valkey_url: str, namespace: str) -> None:
+    kit = StateKit.connect(valkey_url, namespace, budget=PATIENT)
+    kit.ping()
+    held, done = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with kit.store.transport._pool._lock:
+            held.set()
+            done.wait(60)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    held.wait(60)
+    try:
+        assert all_well([in_child(kit.ping)])
+    finally:
+        done.set()
+        thread.join()
+    kit.close()
 
 
 def test_forking_in_the_middle_of_everything(valkey_url: str, namespace: str) -> None:
