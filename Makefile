@@ -26,7 +26,7 @@ test: install    ## the whole suite, against real servers
 	$(BIN)/python -m pytest -n auto -m 'not chaos and not exhaustive'
 
 chaos: install   ## break servers and processes under load; some minutes, on a machine that has nothing else to do
-	$(BIN)/python -m pytest tests/chaos -m chaos
+	$(BIN)/python -m pytest tests/chaos -m chaos -n 2 --dist loadfile -rP
 
 exhaustive: install  ## primitives against pure models, many thousands of random schedules; some minutes
 	$(BIN)/python -m pytest -n auto -m exhaustive

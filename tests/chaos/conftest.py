@@ -1,4 +1,4 @@
-"""Tests that break servers and processes under load. They want the machine for themselves: `make chaos`."""
+"""Tests that break servers and processes under load. Two at a time, on a machine with nothing else to do: `make chaos`."""
 
 from __future__ import annotations
 

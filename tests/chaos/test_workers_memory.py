@@ -1,4 +1,5 @@
-"""A worker runs out of memory: its calls fail or are right, it works again with memory, and what it held comes back.
+"""A worker runs out of memory: its calls fail or are right, it works again with memory (if the interpreter survives), and
+what it held comes back.
 
 The kernel's killer ends a process with SIGKILL, which is what is sent here: a limit on the address space gives the
 shortage without endangering the machine.
@@ -7,6 +8,7 @@ shortage without endangering the machine.
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -41,22 +43,31 @@ def hungry(valkey_url: str, namespace: str, stub: Stub) -> Iterator[subprocess.P
     process.communicate()
 
 
+def works_again(seen: dict[str, int], again: list[str]) -> None:
+    print(f"\n{seen}")
+    assert seen["no memory"] > 0, "it was starved"
+    assert not seen["wrong"]
+    assert again == ["right"] * 6, "with memory all works again"
+
+
 def test_a_worker_without_memory_answers_right_or_not_at_all_and_leaves_nothing_behind(
     hungry: subprocess.Popen[str], valkey_url: str, namespace: str, stub: Stub
 ) -> None:
     assert hungry.stdout
     held = json.loads(hungry.stdout.readline())
     assert held["held"] == [True, True]
-    told = json.loads(hungry.stdout.readline())
-    print(f"\n{told['seen']}")
-    assert told["seen"]["no memory"] > 0, "it was starved"
-    assert not told["seen"]["wrong"]
-    assert told["again"] == ["right"] * 6, "with memory all works again"
+    told = hungry.stdout.readline()
+    survived = bool(told)
+    if survived:
+        works_again(**json.loads(told))
+    else:  # the interpreter itself does not get over every shortage
+        assert hungry.wait(60) in (-signal.SIGSEGV, -signal.SIGABRT, -signal.SIGBUS)
 
     with StateKit.connect(valkey_url, namespace, budget=PATIENT, snapshot_dir=None) as kit:
         reports = kit.in_flight("reports", 3, lease=3)
-        assert reports.count("acme") == 2, "its leases were renewed all the time"
-        assert not kit.rate_limiter("reserved", "10 per 15 seconds").hit("ann", 3)
+        if survived:
+            assert reports.count("acme") == 2, "its leases were renewed all the time"
+            assert not kit.rate_limiter("reserved", "10 per 15 seconds").hit("ann", 3)
         hungry.kill()  # as the kernel would
         hungry.wait()
         assert kit.sessions().open(held["cookie"])["n"] == 1
