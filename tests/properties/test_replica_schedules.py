@@ -13,7 +13,6 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from statekit import Flag, StateKit
 from tests.conftest import PATIENT
 from tests.properties.replicas import NAMES, Real, Twin, World, played
-from tests.servers import wait_until
 
 any_one = st.integers(0, 99)
 
@@ -88,14 +87,16 @@ def test_versions_a_server_gives_out_again_are_noticed(valkey_url, namespace):
         backup = {key: client.dump(key) for key in keys}
         kit.flags.set("a", Flag(enabled=False), by="t")
         kit.flags.set("lost", Flag(), by="t")
-        kit.store.pulse.close()  # it shall not look by itself in between
+        kit.store.pulse.close()  # it shall neither look by itself nor hear of anything in between
+        kit.store.push.close()
         for key, value in backup.items():
             client.restore(key, 0, value, replace=True)
         with StateKit.connect(valkey_url, namespace, **options) as other:
             assert other.flags.version == 1
             for name in ("b", "c"):
                 other.store.run(other.flags._replica.writing(name, '{"enabled":true}', by="t"))
-        wait_until(lambda: kit.flags.names() == ("a", "b", "c"), 30)
+        kit.store.run(kit.flags._replica.syncing())
+        assert kit.flags.names() == ("a", "b", "c")
         assert kit.flags.enabled("a") is True
 
 
