@@ -239,11 +239,10 @@ def write(
         if reply[0] not in {b"empty", b"lost"}:
             break
         if not shown.knows():
-            raise StoreUnavailable(
-                f"the store has lost the documents of {at.name!r}: a process that shows them puts them back within"
-                f" {RECONCILE:g} s; if there is none, restore() begins anew without them"
-            )
+            raise _lost(at)
         yield from restore(at, shown, fresh)
+    else:  # it has lost another version than is shown here, or loses them as fast as they are put back
+        raise _lost(at)
     if reply[0] == b"conflict":
         raise VersionConflict(
             f"{name!r} is at version {int(reply[1])}, not {expected}: somebody wrote in between; "
@@ -253,6 +252,13 @@ def write(
         raise Absent(f"there is no {name!r:.80} to delete: nothing was written")
     epoch, version, stamp, readers, since = reply[1].decode(errors="replace"), *map(int, reply[2:])
     return Written(name, text, epoch, version, moment(stamp), readers, since)
+
+
+def _lost(at: Address) -> StoreUnavailable:
+    return StoreUnavailable(
+        f"the store has lost the documents of {at.name!r}: a process that shows them puts them back within"
+        f" {RECONCILE:g} s; if there is none, restore() begins anew without them"
+    )
 
 
 def undo(

@@ -2,12 +2,15 @@
 
 import contextlib
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from statekit.errors import StoreUnavailable
 from statekit.flags import Flag
 from statekit.kit import StateKit
 from statekit.replica import Replica, Snapshot, core, protocol
+from statekit.replica.documents import Documents
 from statekit.replica.memory import TWINS
 from statekit.replica.protocol import EMPTY, Message
 from statekit.store.keys import Keys
@@ -93,6 +96,14 @@ def test_a_write_that_follows_another_one_of_that_version_is_not_built_on():
     entry = b'{"epoch":"e","version":2,"at":300,"since":200,"name":"a","before":null,"after":{}}'
     caught_up = protocol.synced(shown, "e", [b"delta", b"e", b"2", [entry], b"0"])
     assert (caught_up.snapshot, caught_up.fetch, caught_up.whole) == (shown, True, True)
+
+
+def test_a_store_that_loses_documents_as_fast_as_they_are_put_back_says_so():
+    op = core.write(AT, "a", "{}", ("ann", ""), None, Snapshot("e", 1, Documents()), ("fresh", 1, ""))
+    calls = next(op)
+    with pytest.raises(StoreUnavailable, match="lost the documents of 'flags'"):
+        while True:
+            calls = op.send([1 if calls[0].script is core.RESEED else [b"lost"]])
 
 
 def test_catching_up_far_behind_takes_the_whole_set():
