@@ -29,7 +29,7 @@ chaos: install   ## break servers and processes under load; some minutes, on a m
 	$(BIN)/python -m pytest tests/chaos -m chaos -n 2 --dist loadfile -rP
 
 exhaustive: install  ## primitives against pure models, many thousands of random schedules; some minutes
-	$(BIN)/python -m pytest -n auto -m exhaustive
+	$(BIN)/python -m pytest -n auto -m exhaustive $(if $(ONLY),-k '$(ONLY)')
 
 soak: install    ## everything under load with a random fault every few seconds, ten minutes (SECONDS=60 for one)
 	$(BIN)/python -m tests.chaos.soak --seconds $(or $(SECONDS),600)
