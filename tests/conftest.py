@@ -17,6 +17,7 @@ from statekit.store.store import AsyncStore, Store
 from statekit.testing import Blocking, FrozenClock
 from tests.properties.summary import pytest_terminal_summary  # noqa: F401 - a hook: here also workers' parents find it
 from tests.servers import SERVERS, Servers
+from tests.third_party import Stub
 
 PATIENT = Budget(decision=5, operation=10, connect=5)
 """Budgets for a loaded machine: a slow answer is still an answer."""
@@ -135,3 +136,10 @@ def another_kit(new_kit: Callable[..., Any]) -> Any:
 def frozen_kit(new_kit: Callable[..., Any], clock: FrozenClock) -> Any:
     """As `kit`, living by `clock`."""
     return new_kit(clock=clock)
+
+
+@pytest.fixture
+def stub() -> Iterator[Stub]:
+    one = Stub()
+    yield one
+    one.close()

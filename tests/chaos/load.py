@@ -132,14 +132,19 @@ def prepare(url: str, namespace: str) -> None:
 def work(share: Share, pipe: Connection) -> None:
     """Visit until told to stop, then hand over the diary."""
     whole = Diary()
-    logging.getLogger("statekit").addHandler(Unexpected(whole))
-    threading.excepthook = lambda given: whole.complaints.append(f"{given.thread}: {given.exc_value!r}")
-    sys.unraisablehook = lambda given: whole.complaints.append(f"{given.object}: {given.exc_value!r}")
+    note_defects(whole)
     if share.asyncio:
         asyncio.run(_tasks(share, pipe, whole))
     else:
         _threads(share, pipe, whole)
     pipe.send(whole)
+
+
+def note_defects(diary: Diary) -> None:
+    """Note what goes wrong behind the visitors' backs in this process."""
+    logging.getLogger("statekit").addHandler(Unexpected(diary))
+    threading.excepthook = lambda given: diary.complaints.append(f"{given.thread}: {given.exc_value!r}")
+    sys.unraisablehook = lambda given: diary.complaints.append(f"{given.object}: {given.exc_value!r}")
 
 
 class Unexpected(logging.Handler):

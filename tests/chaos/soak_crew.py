@@ -6,15 +6,13 @@ Like `tests.chaos.load`, but nothing is kept here for longer than two reports: w
 from __future__ import annotations
 
 import asyncio
-import logging
-import sys
 import threading
 from multiprocessing.connection import Connection
 from time import monotonic
 from typing import Any
 
 from tests.chaos.diary import Diary, together
-from tests.chaos.load import Share, Unexpected
+from tests.chaos.load import Share, note_defects
 from tests.chaos.visitor import FLEET, Client, Visitor, straight
 
 
@@ -56,9 +54,7 @@ class Crew:
 def work(share: Share, pipe: Connection) -> None:
     """Visit until told to stop; answer each other word with a report."""
     whole = Diary()
-    logging.getLogger("statekit").addHandler(Unexpected(whole))
-    threading.excepthook = lambda given: whole.complaints.append(f"{given.thread}: {given.exc_value!r}")
-    sys.unraisablehook = lambda given: whole.complaints.append(f"{given.object}: {given.exc_value!r}")
+    note_defects(whole)
     if share.asyncio:
         asyncio.run(_tasks(share, pipe, whole))
     else:

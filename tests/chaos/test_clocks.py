@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from tests.concurrency.test_pools import Stub
 from tests.releases.members import Member
 from tests.servers import wait_until
+from tests.third_party import Stub
 
 ALGORITHMS = ("sliding-log", "sliding-counter", "gcra", "fixed-window")
 HOUR = 3600

@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 
 from tests.chaos.test_clocks import ALGORITHMS, HOUR, Clock, library
-from tests.concurrency.test_pools import Fleet, Stub
+from tests.concurrency.test_pools import Fleet
 from tests.releases.members import Member
 from tests.servers import Server, binary, wait_until
+from tests.third_party import Stub
 
 __all__ = ["library"]
 JUMPS = {"ahead": (HOUR,), "back": (-HOUR,), "ahead and back": (HOUR, 0)}

@@ -87,6 +87,14 @@ def test_the_whole_cluster_is_gone_and_comes_back(namespace: str) -> None:
     assert back < 1.0
 
 
+def assert_nobody_noticed(diary: Diary) -> None:
+    assert not diary.complaints
+    assert not diary.count(Outcome.DEGRADED, Outcome.REFUSED), diary.reasons
+    assert not diary.miscounted(HITS)
+    assert diary.most_at_once("slots") <= SLOTS
+    assert diary.most_at_once("clients") <= FLEET
+
+
 def test_masters_hand_over_to_their_replicas(namespace: str) -> None:
     """As in an upgrade of the servers, one after another: nothing is lost, and nobody notices."""
     with Cluster() as cluster, load(cluster.url, namespace, budget=PATIENT) as running:
@@ -97,11 +105,7 @@ def test_masters_hand_over_to_their_replicas(namespace: str) -> None:
         time.sleep(0.5)
     diary = running.diary
     print(f"\n{diary}\n{dict(diary.reasons)}")
-    assert not diary.complaints
-    assert not diary.count(Outcome.DEGRADED, Outcome.REFUSED), diary.reasons
-    assert not diary.miscounted(HITS)
-    assert diary.most_at_once("slots") <= SLOTS
-    assert diary.most_at_once("clients") <= FLEET
+    assert_nobody_noticed(diary)
 
 
 @pytest.mark.parametrize("name", ["valkey", "redis62"])
@@ -127,8 +131,4 @@ def test_slots_are_moved_back_and_forth(name: str, namespace: str) -> None:
                 break
     diary = running.diary
     print(f"\n{diary}\n{dict(diary.reasons)}\n{moves} moves")
-    assert not diary.complaints
-    assert not diary.count(Outcome.DEGRADED, Outcome.REFUSED), diary.reasons
-    assert not diary.miscounted(HITS)
-    assert diary.most_at_once("slots") <= SLOTS
-    assert diary.most_at_once("clients") <= FLEET
+    assert_nobody_noticed(diary)

@@ -17,9 +17,9 @@ import pytest
 import requests
 
 from statekit import Flag, StateKit, TenantSettings
-from tests.concurrency.test_pools import Stub
 from tests.conftest import PATIENT
 from tests.servers import wait_until
+from tests.third_party import Stub
 from tests.webservers import WebServer
 
 SERVED = {

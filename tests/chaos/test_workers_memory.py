@@ -17,18 +17,11 @@ from pathlib import Path
 import pytest
 
 from statekit import StateKit
-from tests.concurrency.test_pools import Stub
 from tests.conftest import PATIENT
 from tests.servers import wait_until
+from tests.third_party import Stub
 
 PROCESS = Path(__file__).with_name("hungry_process.py")
-
-
-@pytest.fixture
-def stub() -> Iterator[Stub]:
-    one = Stub()
-    yield one
-    one.close()
 
 
 @pytest.fixture

@@ -19,18 +19,11 @@ import pytest
 
 from statekit import AsyncStateKit, StateKit
 from statekit.testing import OutageSimulator, recorded
-from tests.concurrency.test_pools import Stub
 from tests.conftest import PATIENT
 from tests.servers import wait_until
+from tests.third_party import Stub
 
 PROCESS = Path(__file__).with_name("inflight_process.py")
-
-
-@pytest.fixture
-def stub() -> Iterator[Stub]:
-    one = Stub()
-    yield one
-    one.close()
 
 
 @pytest.fixture

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from tests.concurrency.test_leases import Fleet, most_allowed
-from tests.concurrency.test_pools import Stub
 from tests.releases.members import BEFORE, Member, release
 from tests.servers import wait_until
+from tests.third_party import Stub
 
 ALGORITHMS = ("sliding-log", "sliding-counter", "gcra", "fixed-window")
 
