@@ -1,0 +1,40 @@
+"""The analysis from end to end: facts of all files in, a verdict on every candidate out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from statekit.audit.catalogue import Catalogue
+from statekit.audit.facts import FileFacts
+from statekit.audit.judge import Judge, Verdict
+from statekit.audit.natures import Natures
+from statekit.audit.places import Places
+from statekit.audit.project import Project
+from statekit.audit.purity import Purity
+from statekit.audit.reach import Reach
+from statekit.audit.states import States
+
+__all__ = ["Analysis", "judged"]
+
+
+class Analysis:
+    """A project put together from the facts of its files, and what was decided about each candidate.
+
+    Everything is kept, for those who ask further: who reaches what, who shares what with whom.
+    """
+
+    def __init__(self, files: Iterable[FileFacts], catalogue: Catalogue | None = None) -> None:
+        known = catalogue or Catalogue()
+        self.project = Project(files)
+        self.places = Places(self.project)
+        self.reach = Reach(self.project, self.places, known)
+        self.states = States(self.project, self.places, self.reach, known)
+        self.natures = Natures(self.project, self.places, known)
+        self.purity = Purity(self.project, self.places, known, self.reach)
+        judge = Judge(self.project, self.states, self.natures, self.purity, self.reach, known)
+        self.verdicts: list[Verdict] = [judge.verdict(state) for state in self.states.candidates()]
+
+
+def judged(files: Iterable[FileFacts], catalogue: Catalogue | None = None) -> list[Verdict]:
+    """Every candidate of a project with what was decided about it."""
+    return Analysis(files, catalogue).verdicts

@@ -1,0 +1,333 @@
+"""The decision list: which candidates are state, which are cleared, and how sure that is.
+
+In order: what cannot be state by nature; what nobody writes; what is only written at import or start-up; what is
+filled once and never differs; what remains is state, and is sorted by what it is for.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from statekit.audit.catalogue import Catalogue
+from statekit.audit.facts import Value
+from statekit.audit.model import Category, Confidence
+from statekit.audit.natures import Nature, Natures
+from statekit.audit.project import ClassIn, FunctionIn, Project
+from statekit.audit.purity import Purity
+from statekit.audit.reach import Phase, Reach
+from statekit.audit.reading.chains import root_of
+from statekit.audit.states import Change, State, States
+from statekit.audit.words import hinted, words_of
+
+__all__ = ["Judge", "Verdict"]
+
+REMOVING = {"del", "pop", "popitem", "popleft", "clear", "remove", "discard", "cache_clear"}
+ASKING = ("request", "user", "tenant", "session", "token", "client", "ip", "addr", "email", "account", "org", "sid", "key", "id", "uuid")
+"""Words of keys that come with a request."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What was decided about one candidate. Cleared where `category` is None."""
+
+    state: State
+    category: Category | None
+    confidence: Confidence = Confidence.LOW
+    reason: str = ""
+    """The step of the decision list that decided."""
+    changes: tuple[Change, ...] = ()
+    natures: frozenset[Nature] = frozenset()
+    notes: tuple[str, ...] = field(default=())
+
+
+class Judge:
+    """Decides about candidates one by one."""
+
+    def __init__(self, project: Project, states: States, natures: Natures, purity: Purity, reach: Reach, catalogue: Catalogue) -> None:
+        self.project = project
+        self.states = states
+        self.natures = natures
+        self.purity = purity
+        self.reach = reach
+        self.catalogue = catalogue
+
+    def verdict(self, state: State) -> Verdict:
+        if state.shape == "decorator":
+            return self._decorated(state)
+        natures = self._natures(state)
+        cleared = self._by_nature(state, natures)
+        if cleared:
+            return self._clear(state, cleared, natures)
+        return self._alive(state, natures) or self._written(state, natures)
+
+    def _natures(self, state: State) -> frozenset[Nature]:
+        found: set[Nature] = set()
+        for function, value in state.values:
+            found |= self.natures.of(function, value)
+        if state.holds:
+            found.add(Nature.OBJECT)
+        return frozenset(found)
+
+    def _clear(self, state: State, reason: str, natures: frozenset[Nature] = frozenset()) -> Verdict:
+        return Verdict(state, None, Confidence.LOW, reason, (), natures)
+
+    def _found(self, state: State, category: Category, confidence: Confidence, reason: str, natures: frozenset[Nature], changes: list[Change] | None = None) -> Verdict:
+        run = changes if changes is not None else [c for c in state.changes if c.at_run_time]
+        return Verdict(state, category, confidence, reason, tuple(run), natures)
+
+    # -- what cannot be state, by nature ---------------------------------------------------------------------------
+
+    def _by_nature(self, state: State, natures: frozenset[Nature]) -> str:
+        if natures & {Nature.LOCAL}:
+            return "context local"
+        if natures & {Nature.METRIC}:
+            return "metrics of the process"
+        if natures <= {Nature.HARMLESS, Nature.NONE} and Nature.HARMLESS in natures and not any(c.at_run_time for c in state.changes):
+            return "harmless"
+        if state.name in {"__all__", "__slots__", "urlpatterns", "__version__", "logger", "log", "__path__", "__doc__", "__name__"}:
+            return "constant"
+        if state.shape == "class_attribute" and self._describes(state):
+            return "model default"
+        return ""
+
+    def _describes(self, state: State) -> bool:
+        owner = state.module.classes.get(state.owner)
+        if owner is None:
+            return False
+        shared = any(c.write.target.startswith(("cls.", owner.name + ".")) for c in state.changes)
+        if shared:
+            return False
+        dataclass_like = any(one.text.rpartition(".")[2] in {"dataclass", "define", "s", "attrs", "frozen", "mutable"} for one in owner.facts.decorators)
+        if dataclass_like and owner in self.states.lasting:
+            return False
+        return dataclass_like or any(base in self.catalogue.model_bases or base.rpartition(".")[2] in self.catalogue.model_bases for base in owner.outside)
+
+    # -- what is alive -------------------------------------------------------------------------------------------------
+
+    def _alive(self, state: State, natures: frozenset[Nature]) -> Verdict | None:
+        sure = Confidence.HIGH if state.shape in {"container", "class_attribute", "app"} else Confidence.MEDIUM
+        if self._test_only(state):
+            return self._clear(state, "test or command only", natures)
+        if Nature.LOCK in natures:
+            return self._lock(state, natures)
+        if Nature.SCHEDULER in natures:
+            return self._found(state, Category.BACKGROUND_WORKER, Confidence.HIGH, "a scheduler in each process", natures)
+        if Nature.EXECUTOR in natures:
+            return self._found(state, Category.BACKGROUND_WORKER, sure, "an executor of this process", natures)
+        if Nature.CLIENT in natures and not self._of_a_request(state):
+            return self._found(state, Category.CLIENT_POOL, sure, "a client with connections of its own", natures)
+        if Nature.QUEUE in natures and not self._of_a_request(state):
+            return self._found(state, Category.EVENT_BUS, sure, "a queue only this process sees", natures)
+        if natures & {Nature.THREAD, Nature.TASK, Nature.PROCESS} and not self._of_a_request(state):
+            return self._found(state, Category.BACKGROUND_WORKER, Confidence.MEDIUM, "work that goes on in this process", natures)
+        return None
+
+    def _of_a_request(self, state: State) -> bool:
+        """Attributes of objects that live for a request, and variables of such functions."""
+        if state.shape != "attribute":
+            return False
+        owner = state.module.classes.get(state.owner)
+        return owner is None or owner not in self.states.lasting
+
+    def _test_only(self, state: State) -> bool:
+        return bool(state.changes) and all(c.phase is Phase.COMMAND for c in state.changes)
+
+    def _lock(self, state: State, natures: frozenset[Nature]) -> Verdict:
+        guarded = []
+        for function in state.readers or state.module.functions.values():
+            for chain, calls, targets in function.facts.guards:
+                if words_of(state.name) == words_of(root_last(chain)):
+                    effect = self.purity.effect_in(function, calls)
+                    if effect:
+                        guarded.append(effect)
+        if guarded:
+            return self._found(state, Category.LOCK, Confidence.MEDIUM, f"guards {guarded[0]}, which other processes do too", natures)
+        return self._clear(state, "guards local state only", natures)
+
+    # -- what is written -----------------------------------------------------------------------------------------------
+
+    def _written(self, state: State, natures: frozenset[Nature]) -> Verdict:
+        run = [c for c in state.changes if c.at_run_time and not self._registers(c)]
+        if state.holds and state.shape != "decorator":
+            run = [c for c in run if c.attribute or c.write.op not in {"=", "[]="} or not self._lazy(c)] or run
+        if not state.changes:
+            return self._clear(state, "constant", natures)
+        if not run:
+            return self._clear(state, "set at start-up", natures)
+        if natures & {Nature.BACKEND}:
+            return self._clear(state, "shared backend", natures)
+        if self._warns_once(state, run):
+            return self._clear(state, "warn once", natures)
+        if state.holds and not any(c.attribute for c in run):
+            return self._clear(state, "an object nobody changes", natures)
+        lazy = all(self._lazy(c) for c in run)
+        if lazy and not any(c.write.op in REMOVING for c in run):
+            return self._filled_once(state, natures, run)
+        return self._state(state, natures, run)
+
+    def _registers(self, change: Change) -> bool:
+        """Whether the function that writes is one that collects things at import: a decorator, a registry."""
+        function = change.function
+        if change.phase is Phase.RUNTIME and function in self.reach.handlers:
+            return False
+        name = function.last
+        if name.startswith(("register", "_register", "add_plugin", "on_", "subscribe")) or name in {"decorator", "wrapper", "deco", "inner", "__init_subclass__", "__new__", "__set_name__"}:
+            return change.write.op not in REMOVING and change.phase is not Phase.RUNTIME
+        inner = {f"{function.name}.{one.text}" for one in function.facts.returns if one.kind == "chain"}
+        params = {one.text for one in function.facts.returns if one.kind == "chain"} & {name for name, _ in function.facts.params}
+        gives_back = any(f"{function.name}.{one}" in function.module.functions for one in params) or bool(params and change.write.value and change.write.value.text in params)
+        return bool(inner & set(function.module.functions)) or gives_back
+
+    def _lazy(self, change: Change) -> bool:
+        """Whether the write is made only where nothing was there before."""
+        write = change.write
+        if write.op == "setdefault":
+            return True
+        if write.op not in {"=", "[]=", "append", "update", "add"}:
+            return False
+        target = write.target
+        tests = change.function.facts.tests
+        return any(one == target or one.startswith(target + "[") or one == target + "[]" for one in tests)
+
+    def _warns_once(self, state: State, run: list[Change]) -> bool:
+        values = {c.write.value.text for c in run if c.write.op == "=" and c.write.value and c.write.value.kind == "const"}
+        rebinds_only = all(c.write.op == "=" and not c.attribute for c in run)
+        first = state.values[0][1] if state.values else None
+        if rebinds_only and values == {"True"} and first and first.kind == "const" and first.text == "False":
+            return all(self._lazy(c) for c in run)
+        words = set(words_of(state.name))
+        return bool(words & {"warned", "warnings", "logged", "reported", "once", "notified"}) and len({c.write.op for c in run}) == 1
+
+    def _filled_once(self, state: State, natures: frozenset[Nature], run: list[Change]) -> Verdict:
+        """Written where nothing was: whether it could differ is a matter of where it comes from."""
+        if state.holds and any(c.attribute for c in state.changes if c.at_run_time):
+            return self._state(state, natures, run)
+        outside = next(filter(None, (self.purity.outside_of(c.function) for c in run)), "")
+        whole = all(c.write.op == "=" for c in run)
+        if not outside:
+            return self._clear(state, "idempotent lazy" if whole else "pure memo", natures)
+        if whole and any(nature in natures for nature in (Nature.UNKNOWN, Nature.OBJECT)) and not self._reads_data(outside):
+            return self._clear(state, "idempotent lazy", natures)
+        return self._found(state, Category.MEMO_CACHE, Confidence.MEDIUM, f"remembers what {outside} said", natures, run)
+
+    @staticmethod
+    def _reads_data(outside: str) -> bool:
+        last = outside.rpartition(".")[2]
+        return last not in {"exists", "isfile", "isdir", "open", "now", "uuid4", "run", "walk", "glob", "listdir"}
+
+    def _state(self, state: State, natures: frozenset[Nature], run: list[Change]) -> Verdict:
+        category = self.category(state, natures, run)
+        return self._found(state, category, self._confidence(state, natures, run), "changed at run time", natures, run)
+
+    def _confidence(self, state: State, natures: frozenset[Nature], run: list[Change]) -> Confidence:
+        certain = [c for c in run if c.phase is Phase.RUNTIME]
+        ops = {c.write.op for c in run}
+        keyed = any(set(words_of(c.write.key)) & set(ASKING) for c in run)
+        both = bool(ops & REMOVING) and bool(ops - REMOVING)
+        score = 1.0 * bool(certain) + 0.7 * keyed + 0.7 * both + 0.5 * (Nature.CONTAINER in natures or Nature.CACHE in natures)
+        score += 0.3 * (state.shape in {"container", "instance", "app", "closure"}) - 0.4 * (state.shape == "attribute")
+        return Confidence.HIGH if score >= 1.8 else Confidence.MEDIUM if score >= 0.8 else Confidence.LOW
+
+    # -- what it is for ----------------------------------------------------------------------------------------------------
+
+    def category(self, state: State, natures: frozenset[Nature], run: list[Change]) -> Category:
+        names: list[tuple[str, float]] = [(state.name, 2.0)]
+        attributes = Counter(c.attribute for c in run if c.attribute)
+        names += [(name, 1.2) for name, _ in attributes.most_common(4)]
+        if state.holds:
+            names.append((state.holds.name.rpartition(".")[2], 2.0))
+        if state.owner and state.shape in {"attribute", "class_attribute"}:
+            names.append((state.owner.rpartition(".")[2], 0.8))
+        names += [(c.function.last, 0.25) for c in run[:6]]
+        names.append((state.module.path.rpartition("/")[2].removesuffix(".py"), 0.4))
+        points = hinted(names)
+        self._by_writes(state, natures, run, points)
+        if not points:
+            return Category.OTHER_SINGLETON
+        best = max(points, key=lambda one: points[one])
+        return best if points[best] >= 1.5 else Category.OTHER_SINGLETON
+
+    def _by_writes(self, state: State, natures: frozenset[Nature], run: list[Change], points: dict[Category, float]) -> None:
+        def add(category: Category, weight: float) -> None:
+            points[category] = points.get(category, 0.0) + weight
+
+        calls = {chain for c in run for chain in c.function.facts.calls}
+        marks = {mark for c in run for mark in c.function.facts.marks}
+        timed = any(chain in self.catalogue.clocks for chain in calls)
+        if "429" in marks:
+            add(Category.RATE_LIMITER, 3.0)
+        if timed and Category.RATE_LIMITER in points:
+            add(Category.RATE_LIMITER, 1.0)
+        if Nature.CACHE in natures:
+            add(Category.MEMO_CACHE, 2.0)
+        if timed and Category.MEMO_CACHE in points:
+            add(Category.MEMO_CACHE, 0.7)
+        inner = {nature for c in run if c.write.value for nature in self.natures.of(c.function, c.write.value)}
+        for nature, category in (
+            (Nature.THREAD, Category.BACKGROUND_WORKER), (Nature.TASK, Category.BACKGROUND_WORKER), (Nature.PROCESS, Category.BACKGROUND_WORKER),
+            (Nature.LOCK, Category.LOCK), (Nature.QUEUE, Category.EVENT_BUS), (Nature.EVENT, Category.EVENT_BUS), (Nature.CLIENT, Category.CLIENT_POOL),
+        ):  # fmt: skip
+            if nature in inner:
+                add(category, 3.0)
+        if Nature.COUNTER in natures or any(c.write.op == "+=" for c in run):
+            numeric = all(c.write.op in {"+=", "="} for c in run)
+            add(Category.COUNTER, 2.0 if numeric and not state.holds else 0.5)
+        ops = {c.write.op for c in run if not c.attribute}
+        whole = ops == {"="}
+        if whole and Category.TENANT_CONFIG in points:
+            add(Category.TENANT_CONFIG, 1.0)
+        text = " ".join([state.annotation, *(c.write.value.text for c in run if c.write.value), *(hint for c in run for _, hint in c.function.facts.params)])
+        if "WebSocket" in text or "websocket" in text:
+            add(Category.CONNECTION_MANAGER, 3.0)
+        if any(self._lazy(c) for c in run) and Nature.CONTAINER in natures:
+            add(Category.MEMO_CACHE, 0.5)
+
+    # -- decorators ------------------------------------------------------------------------------------------------------------
+
+    def _decorated(self, state: State) -> Verdict:
+        function = state.function
+        if function is None:
+            return self._clear(state, "nothing")
+        cached = next((one for one in function.facts.decorators if self._caches(function, one)), None)
+        if cached is None:
+            return self._clear(state, "no cache")
+        return self._cached(state, function, cached)
+
+    def _caches(self, function: FunctionIn, decorator: Value) -> bool:
+        dotted = self.project.dotted(function.module, decorator.text)
+        last = dotted.rpartition(".")[2]
+        if dotted not in self.catalogue.cache_decorators:
+            return False
+        return not (last == "cache" and "." in decorator.text and "functools" not in dotted)
+
+    def _cached(self, state: State, function: FunctionIn, decorator: Value) -> Verdict:
+        returned = frozenset(nature for one in function.facts.returns for nature in self.natures.of(function, one))
+        if Nature.CLIENT in returned:
+            return self._found(state, Category.CLIENT_POOL, Confidence.MEDIUM, "keeps one client a process", returned, [])
+        outside = self.purity.outside_of(function)
+        timed = any(name in {"ttl", "timeout", "seconds", "expire"} for name, _ in decorator.named) or "ttl" in decorator.text.lower() or "TTLCache" in str(decorator)
+        cleared = self._cleared(function)
+        params = [name for name, _ in function.facts.params if name not in {"self", "cls"}]
+        if timed or (cleared and outside):
+            return self._found(state, Category.MEMO_CACHE, Confidence.HIGH, "remembers what changes: it expires or is cleared", returned, [])
+        if outside and (params or self._reads_data(outside)):
+            return self._found(state, Category.MEMO_CACHE, Confidence.MEDIUM, f"remembers what {outside} said", returned, [])
+        return self._clear(state, "pure memo" if params else "idempotent lazy", returned)
+
+    def _cleared(self, function: FunctionIn) -> bool:
+        return any(
+            chain.endswith(f"{function.last}.cache_clear") or chain.endswith(f"{function.last}.cache_invalidate")
+            for other in self.states.readers_of.get(function.last, ())
+            for chain in other.facts.calls
+            if "test" not in other.module.path
+        )
+
+
+def root_last(chain: str) -> str:
+    """The last name of a chain: of ``self._lock`` and of ``locks[]`` alike."""
+    return chain.replace("[]", "").replace("()", "").rpartition(".")[2] or root_of(chain)
+
+
+def _unused(one: ClassIn) -> str:
+    return one.name

@@ -1,0 +1,92 @@
+"""What the audit says: findings, each one piece of state with its writes, its reason and its replacement."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+__all__ = ["Category", "Confidence", "Finding", "Report", "Severity", "Site"]
+
+
+class Category(StrEnum):
+    """What a piece of state is for; each has one primitive that replaces it."""
+
+    RATE_LIMITER = "rate_limiter"
+    FLAG_CACHE = "flag_cache"
+    CLIENT_POOL = "client_pool"
+    TENANT_CONFIG = "tenant_config"
+    SESSION_STORE = "session_store"
+    MEMO_CACHE = "memo_cache"
+    BACKGROUND_WORKER = "background_worker"
+    CONNECTION_MANAGER = "connection_manager"
+    LOCK = "lock"
+    COUNTER = "counter"
+    EVENT_BUS = "event_bus"
+    MISCONFIG = "misconfig"
+    OTHER_SINGLETON = "other_singleton"
+
+
+class Confidence(StrEnum):
+    """How sure the audit is that a reviewer would agree."""
+
+    HIGH = "high"
+    MEDIUM = "medium"
+    LOW = "low"
+
+
+class Severity(StrEnum):
+    """What two workers do to it: wrong answers, lost or doubled work, or only waste."""
+
+    ERROR = "error"
+    WARNING = "warning"
+    NOTE = "note"
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A place where the state is changed, and the handler through which a request gets there ('' if none is known)."""
+
+    path: str
+    line: int
+    handler: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One piece of state in the memory of a process."""
+
+    rule: str
+    """Stable id, such as ``SK101``."""
+    category: Category
+    confidence: Confidence
+    severity: Severity
+    path: str
+    """Of the binding, relative to what was audited, with forward slashes."""
+    line: int
+    """Of the binding; of the ``def`` where a decorator keeps the state."""
+    name: str
+    """The bound name alone."""
+    qualified_name: str
+    """The name with its class or function and its module."""
+    writes: tuple[Site, ...]
+    why: str
+    """What breaks with two workers, in one sentence."""
+    replacement: str
+    """What to use instead, in the project's own names."""
+    keep: str = ""
+    """What has to stay in the process, where something has."""
+    evidence: tuple[str, ...] = ()
+    """What made the audit believe it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """All that one audit found."""
+
+    findings: tuple[Finding, ...]
+    unparsed: tuple[tuple[str, str], ...] = ()
+    """Files that could not be read, and why."""
+    files: int = 0
+    lines: int = 0
+    seconds: float = 0.0
+    notes: tuple[str, ...] = field(default=())

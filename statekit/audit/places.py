@@ -1,0 +1,237 @@
+"""What a chain leads to: which variable, which attribute of which class, which function."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from dataclasses import dataclass
+
+from statekit.audit.facts import Value, Write
+from statekit.audit.project import ClassIn, FunctionIn, Module, Outside, Project, Var
+from statekit.audit.reading.chains import parts_of
+
+__all__ = ["Attribute", "Place", "Places"]
+
+OF_THE_APP = re.compile(
+    r"^(?:.*[.:])?(?:app|application|_app|current_app|fastapi_app|asgi_app|flask_app|server_app|api)"
+    r"(?P<where>\.state\.|\.config\[\]|\.extensions\[\]|\[\])(?P<name>\w*)"
+)
+DEEP = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Attribute:
+    """An attribute of the objects of a class, or of the class itself."""
+
+    owner: ClassIn
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a chain leads."""
+
+    kind: str
+    """var · attribute · object · function · class · module · outside · app · closure"""
+    what: Var | Attribute | ClassIn | FunctionIn | Module | str
+    via: Var | Attribute | None = None
+    """The longer-lived thing it was reached through."""
+    inside: int = 0
+    """How many elements deep."""
+    fresh: bool = False
+    """Made by the call in the chain itself: nobody else's yet."""
+
+
+class Places:
+    """Follows chains through a project."""
+
+    def __init__(self, project: Project) -> None:
+        self.project = project
+        self.assigned: dict[tuple[ClassIn, str], list[tuple[FunctionIn, Write]]] = defaultdict(list)
+        """What methods set attributes of their own object to."""
+        self.rebound: dict[Var, list[tuple[FunctionIn, Write]]] = defaultdict(list)
+        """What functions set variables of their own module to."""
+        self._types: dict[object, ClassIn | None] = {}
+        self._found: dict[tuple[Module, str, str], Place | None] = {}
+        for function in project.functions():
+            self._note(function)
+
+    def _note(self, function: FunctionIn) -> None:
+        owner = function.module.classes.get(function.facts.within)
+        for write in function.facts.writes:
+            if write.op != "=":
+                continue
+            target = write.target
+            if owner and target.startswith("self.") and target.count(".") == 1 and "[" not in target:
+                self.assigned[owner, target[5:]].append((function, write))
+            elif target in function.module.vars:
+                self.rebound[function.module.vars[target]].append((function, write))
+
+    # -- following a chain ---------------------------------------------------------------------------------
+
+    def of(self, function: FunctionIn, chain: str, deep: int = DEEP) -> Place | None:
+        """What the chain leads to, seen from a function; None if that cannot be told."""
+        facts = function.facts
+        key = (function.module, facts.within, chain)
+        bare = not any(chain.startswith(name) for name in dict(facts.params))
+        if bare and key in self._found:
+            return self._found[key]
+        found = self._follow(function, chain, deep) if deep else None
+        if bare and deep == DEEP:
+            self._found[key] = found
+        return found
+
+    def _follow(self, function: FunctionIn, chain: str, deep: int) -> Place | None:
+        parts = parts_of(chain)
+        place = self._root(function, parts[0], deep)
+        app = OF_THE_APP.match(chain)
+        if app and not (place and place.kind == "var" and isinstance(place.what, Var) and self.type_of(place.what)):
+            return Place("app", app["where"].strip(".") + ":" + app["name"])
+        for part in parts[1:]:
+            if place is None:
+                return None
+            place = self._step(place, part, deep)
+        return place
+
+    def _root(self, function: FunctionIn, root: str, deep: int) -> Place | None:
+        facts = function.facts
+        if root in {"self", "cls"} and facts.within:
+            owner = function.module.classes.get(facts.within)
+            return Place("object" if root == "self" else "class", owner) if owner else None
+        if "::" in root:
+            return Place("closure", root)
+        annotation = next((hint for name, hint in facts.params if name == root), None)
+        if annotation is not None:
+            return self._of_annotation(function, annotation, deep)
+        return self._of_named(function.module, root)
+
+    def _of_annotation(self, function: FunctionIn, annotation: str, deep: int) -> Place | None:
+        if annotation.endswith("()"):  # Depends(get_db): what that returns would be known only by running it
+            return None
+        owner = self.project.class_named(function.module, annotation) if annotation and deep else None
+        return Place("object", owner) if owner else None
+
+    def _of_named(self, module: Module, name: str) -> Place | None:
+        found = self.project.named(module, name)
+        if found is None:
+            return None
+        if isinstance(found, Var):
+            return Place("var", found, found)
+        if isinstance(found, ClassIn):
+            return Place("class", found)
+        if isinstance(found, FunctionIn):
+            return Place("function", found)
+        return Place("outside", found.dotted) if isinstance(found, Outside) else Place("module", found)
+
+    def _step(self, place: Place, part: str, deep: int) -> Place | None:
+        if part == "[]":
+            return Place(place.kind, place.what, place.via, place.inside + 1, place.fresh)
+        if part == "()":
+            return self._called(place, deep)
+        return self._attribute(place, part[1:], deep)
+
+    def _attribute(self, place: Place, name: str, deep: int) -> Place | None:
+        what = place.what
+        if isinstance(what, Module):
+            return self._of_named(what, name)
+        if place.inside:
+            return None  # what the elements are is not known
+        if isinstance(what, Var):
+            owner = self.type_of(what, deep)
+            return self._member(owner, name, what, fresh=False) if owner else None
+        if isinstance(what, ClassIn):
+            return self._member(what, name, place.via, fresh=place.fresh)
+        if isinstance(what, Attribute):
+            owner = self.type_of_attribute(what, deep)
+            return self._member(owner, name, place.via or what, fresh=False) if owner else None
+        return Place("outside", f"{what}.{name}") if place.kind == "outside" else None
+
+    def _member(self, owner: ClassIn, name: str, via: Var | Attribute | None, *, fresh: bool) -> Place:
+        method = owner.method(name)
+        if method:
+            return Place("function", method, via, 0, fresh)
+        holder = owner.holder_of(name)
+        inner = owner.module.classes.get(f"{owner.name}.{name}")
+        if inner:
+            return Place("class", inner)
+        home = holder or next((one for one in owner.line() if (one, name) in self.assigned), owner)
+        return Place("attribute", Attribute(home, name), via, 0, fresh)
+
+    def _called(self, place: Place, deep: int) -> Place | None:
+        what = place.what
+        if isinstance(what, ClassIn) and place.kind == "class":
+            return Place("object", what, None, 0, fresh=True)
+        if isinstance(what, FunctionIn):
+            return self._returned(what, deep - 1)
+        return Place("outside", f"{what}()") if place.kind == "outside" else None
+
+    def _returned(self, function: FunctionIn, deep: int) -> Place | None:
+        if deep <= 0:
+            return None
+        for value in function.facts.returns:
+            if value.kind in {"chain", "call"}:
+                chain = value.text + ("()" if value.kind == "call" else "")
+                found = self.of(function, chain, deep)
+                if found and found.kind in {"var", "attribute", "object"}:
+                    return found
+        return None
+
+    # -- types -----------------------------------------------------------------------------------------------
+
+    def type_of(self, var: Var, deep: int = DEEP) -> ClassIn | None:
+        """The project's class whose object a variable holds."""
+        if var not in self._types:
+            self._types[var] = None  # it may be asked for again on the way
+            self._types[var] = self._type_of(var, deep)
+        return self._types[var]
+
+    def _type_of(self, var: Var, deep: int) -> ClassIn | None:
+        outside = var.module.functions["<module>"]
+        for binding in var.bindings:
+            found = self.class_of(outside, binding.value, deep)
+            if found is None and binding.annotation:
+                found = self.project.class_named(var.module, binding.annotation)
+            if found:
+                return found
+        for function, write in self.rebound[var]:
+            found = write.value and self.class_of(function, write.value, deep)
+            if found:
+                return found
+        return None
+
+    def type_of_attribute(self, attribute: Attribute, deep: int = DEEP) -> ClassIn | None:
+        """The project's class whose object an attribute holds."""
+        if attribute not in self._types:
+            self._types[attribute] = None
+            self._types[attribute] = self._type_of_attribute(attribute, deep)
+        return self._types[attribute]
+
+    def _type_of_attribute(self, attribute: Attribute, deep: int) -> ClassIn | None:
+        owner = attribute.owner
+        for binding in owner.body.get(attribute.name, ()):
+            found = self.class_of(owner.module.functions["<module>"], binding.value, deep)
+            found = found or (self.project.class_named(owner.module, binding.annotation) if binding.annotation else None)
+            if found:
+                return found
+        for function, write in self.assigned.get((owner, attribute.name), ()):
+            found = write.value and self.class_of(function, write.value, deep)
+            if found:
+                return found
+        return None
+
+    def class_of(self, function: FunctionIn, value: Value, deep: int = DEEP) -> ClassIn | None:
+        """The project's class an expression makes an object of."""
+        if deep <= 0:
+            return None
+        if value.kind == "either":
+            return next(filter(None, (self.class_of(function, one, deep - 1) for one in value.parts)), None)
+        if value.kind not in {"call", "chain"}:
+            return None
+        place = self.of(function, value.text + ("()" if value.kind == "call" else ""), deep - 1)
+        if place is None or place.inside:
+            return None
+        if place.kind == "object" and isinstance(place.what, ClassIn):
+            return place.what
+        if isinstance(place.what, Var):
+            return self.type_of(place.what, deep - 1)
+        return self.type_of_attribute(place.what, deep - 1) if isinstance(place.what, Attribute) else None

@@ -1,0 +1,80 @@
+"""Whether what a function answers depends on more than its arguments and what was shipped with it."""
+
+from __future__ import annotations
+
+from statekit.audit.catalogue import Catalogue
+from statekit.audit.places import Places
+from statekit.audit.project import FunctionIn, Project
+from statekit.audit.reading.chains import root_of
+from statekit.audit.reach import Reach
+
+__all__ = ["Purity"]
+
+DEEP = 3
+SHIPPED = {"__file__", "files", "resources", "pkgutil", "importlib", "inspect", "STATIC_DIR", "TEMPLATE_DIR"}
+"""Names that show that what is read came with the code."""
+
+
+class Purity:
+    """Looks into a function and into those of the project it calls."""
+
+    def __init__(self, project: Project, places: Places, catalogue: Catalogue, reach: Reach) -> None:
+        self.project = project
+        self.places = places
+        self.catalogue = catalogue
+        self.reach = reach
+        self._known: dict[FunctionIn, str] = {}
+
+    def outside_of(self, function: FunctionIn, deep: int = DEEP) -> str:
+        """What else the answer depends on (the call that shows it); '' where nothing was seen."""
+        if function in self._known:
+            return self._known[function]
+        self._known[function] = ""
+        found = self._look(function, deep)
+        self._known[function] = found
+        return found
+
+    def _look(self, function: FunctionIn, deep: int) -> str:
+        facts = function.facts
+        if "sql" in facts.marks:
+            return "SQL"
+        shipped = any(root_of(one) in SHIPPED for one in (*facts.reads, *facts.calls))
+        for chain in facts.calls:
+            found = self._call(function, chain, deep, shipped)
+            if found:
+                return found
+        return ""
+
+    def _call(self, function: FunctionIn, chain: str, deep: int, shipped: bool) -> str:
+        place = self.places.of(function, chain)
+        if place and isinstance(place.what, FunctionIn):
+            return self.outside_of(place.what, deep - 1) if deep > 1 else ""
+        if place and place.kind in {"class", "module"}:
+            return ""
+        dotted = self.project.dotted(function.module, chain)
+        last = dotted.rpartition(".")[2]
+        if dotted.startswith(("re.", "os.path.join", "logging.", "logger.", "math.", "json.", "inspect.", "importlib.", "typing.")):
+            return ""
+        if last in self.catalogue.impure and ("." in chain or last in {"open", "urlopen"}):
+            return "" if shipped and last in {"open", "read_text", "read_bytes", "exists", "isfile", "glob", "listdir", "iterdir"} else dotted
+        words = dotted.lower().replace("()", "").replace("[]", "").split(".")[:-1]
+        return dotted if any(word.lstrip("_") in self.catalogue.impure_roots for word in words) else ""
+
+    def effect_in(self, function: FunctionIn, calls: tuple[str, ...], deep: int = 2) -> str:
+        """A call among these that changes something outside the process; '' where none was seen."""
+        for chain in calls:
+            place = self.places.of(function, chain)
+            if place and isinstance(place.what, FunctionIn):
+                found = self.effect_in(place.what, tuple(place.what.facts.calls), deep - 1) if deep > 0 else ""
+                if found or "sql" in place.what.facts.marks:
+                    return found or "SQL"
+                continue
+            dotted = self.project.dotted(function.module, chain)
+            last = dotted.rpartition(".")[2]
+            if last in self.catalogue.effects and (last == "open" or ("." in dotted and not dotted.startswith(("logger.", "logging.", "log.")))):
+                if last in {"write", "remove", "replace", "copy", "create", "insert", "send", "run", "call", "save", "move"} and root_of(chain) not in {
+                    "f", "file", "session", "db", "self", "subprocess", "client", "os", "shutil", "asyncio",
+                }:  # fmt: skip
+                    continue
+                return dotted
+        return ""

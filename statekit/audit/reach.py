@@ -1,0 +1,273 @@
+"""When a function runs: at import, at start-up, or while requests are served, and through which handler."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict, deque
+from collections.abc import Iterable, Iterator
+from enum import StrEnum
+
+from statekit.audit.catalogue import Catalogue
+from statekit.audit.facts import Value
+from statekit.audit.places import Places
+from statekit.audit.project import ClassIn, FunctionIn, Module, Outside, Project
+
+__all__ = ["Phase", "Reach"]
+
+COMMON = 4
+"""A method name that more classes than these have says nothing about who is called."""
+VAGUE = {
+    "get", "set", "add", "update", "pop", "remove", "clear", "append", "delete", "close", "open", "read", "write", "run", "start", "stop",
+    "save", "load", "send", "copy", "keys", "items", "values", "join", "split", "format", "execute", "create", "insert", "extend", "find",
+    "register", "setup", "init", "configure", "exists", "commit", "filter", "all", "first", "count", "index", "put", "post", "patch", "connect",
+}  # fmt: skip
+HANDLER_PARAMS = ({"request"}, {"environ", "start_response"}, {"scope", "receive", "send"}, {"websocket"})
+HANDLER_TYPES = {"Request", "WebSocket", "HttpRequest", "HTTPConnection", "HTTPServerRequest", "ServerConnection"}
+LIFESPAN = re.compile(r"lifespan|on_?start|startup|before_first|before_serving|shutdown|on_?stop|on_cleanup")
+
+
+class Phase(StrEnum):
+    """When a function runs, as far as can be told."""
+
+    RUNTIME = "runtime"
+    STARTUP = "startup"
+    COMMAND = "command"
+    UNKNOWN = "unknown"
+
+
+class Reach:
+    """Who calls whom, and from where it all begins."""
+
+    def __init__(self, project: Project, places: Places, catalogue: Catalogue) -> None:
+        self.project = project
+        self.places = places
+        self.catalogue = catalogue
+        self.handlers: dict[FunctionIn, str] = {}
+        """Functions that serve requests or messages, or go on in the background, and what makes them so."""
+        self.starters: set[FunctionIn] = set()
+        self.commands: set[FunctionIn] = set()
+        self.edges: dict[FunctionIn, set[FunctionIn]] = defaultdict(set)
+        self.callers: dict[FunctionIn, set[FunctionIn]] = defaultdict(set)
+        self.registered: set[ClassIn] = set()
+        """Classes given to a framework: middleware, handlers."""
+        self._last = {one.last for one in project.functions()}
+        self._class_names = {one.name.rpartition(".")[2] for one in project.classes()}
+        for function in project.functions():
+            self._roles(function)
+        for function in project.functions():
+            self._connect(function)
+        self._adopt()
+        self.runtime = self._closure(self.handlers)
+        self.startup = self._closure(self._roots())
+        self.command = self._closure(self.commands)
+
+    # -- questions ---------------------------------------------------------------------------------------------
+
+    def phase(self, function: FunctionIn) -> Phase:
+        """When a function runs. What a handler reaches runs at run time, whoever else calls it."""
+        if function.facts.name == "<main>":
+            return Phase.COMMAND
+        if function in self.runtime:
+            return Phase.RUNTIME
+        if function in self.startup or self._starts(function):
+            return Phase.STARTUP
+        return Phase.COMMAND if function in self.command else Phase.UNKNOWN
+
+    def handler_of(self, function: FunctionIn) -> FunctionIn | None:
+        """A handler through which a function is reached, the nearest."""
+        seen = function
+        for _ in range(40):
+            before = self.runtime.get(seen)
+            if before is None:
+                return seen if seen in self.handlers else None
+            seen = before
+        return None
+
+    # -- roles ---------------------------------------------------------------------------------------------------
+
+    def _roles(self, function: FunctionIn) -> None:
+        facts = function.facts
+        for decorator in facts.decorators:
+            self._decorated(function, decorator)
+        owner = function.module.classes.get(facts.within)
+        if owner and facts.name.startswith(owner.name) and not facts.outer:
+            self._in_class(function, owner)
+        elif self._looks_like_handler(function):
+            self.handlers.setdefault(function, "takes a request")
+
+    def _decorated(self, function: FunctionIn, decorator: Value) -> None:
+        known = self.catalogue
+        last = decorator.text.rpartition(".")[2]
+        said = " ".join(part.text for part in decorator.parts if part.kind == "const")
+        if last in known.startup_decorators or (last in {"on_event", "listener"} and LIFESPAN.search(said)):
+            self.starters.add(function)
+        elif "click" in decorator.text or (last in known.cli_decorators and not self._of_a_bot(decorator)):
+            self.commands.add(function)
+        elif LIFESPAN.search(function.last) and last == "asynccontextmanager":
+            self.starters.add(function)
+        elif last in known.task_decorators and "." in decorator.text + ".":
+            self.handlers[function] = f"@{decorator.text}"
+        elif last in known.route_decorators and (decorator.kind == "call" or "." in decorator.text):
+            if not self._own_decorator(function.module, decorator):
+                self.handlers[function] = f"@{decorator.text}" + (f"({said!r})" if said.startswith("/") else "")
+        elif last in {"login_required", "api_view", "csrf_exempt", "require_POST", "require_GET", "view_config", "expose"}:
+            self.handlers[function] = f"@{decorator.text}"
+
+    def _own_decorator(self, module: Module, decorator: Value) -> bool:
+        """Whether the project defines a function of that bare name itself, to register something."""
+        if "." in decorator.text:
+            return False
+        found = self.project.named(module, decorator.text)
+        return isinstance(found, FunctionIn) and decorator.kind == "call" and not decorator.parts
+
+    @staticmethod
+    def _of_a_bot(decorator: Value) -> bool:
+        return any(word in decorator.text for word in ("bot.", "commands.", "tree.", "client."))
+
+    def _looks_like_handler(self, function: FunctionIn) -> bool:
+        params = function.facts.params
+        names = {name for name, _ in params}
+        if any(wanted <= names and (params[0][0] in wanted) for wanted in HANDLER_PARAMS):
+            return True
+        return any(hint.rpartition(".")[2] in HANDLER_TYPES for _, hint in params)
+
+    def _in_class(self, function: FunctionIn, owner: ClassIn) -> None:
+        known = self.catalogue
+        name = function.last
+        outside = owner.outside + [one.name for one in owner.line()]
+        if name in {"__init__", "__new__", "__post_init__", "as_view"}:
+            return
+        if any(base in known.request_bases or base.endswith(("View", "Handler", "Consumer", "ViewSet", "Endpoint", "Resource")) for base in outside):
+            self.handlers.setdefault(function, f"{owner.name} serves requests")
+        elif any(base.endswith("Middleware") or base.endswith("MiddlewareMixin") for base in outside) and name in {
+            "__call__", "dispatch", "process_request", "process_response", "process_view", "process_exception", "before_request", "after_request",
+        }:  # fmt: skip
+            self.handlers.setdefault(function, f"{owner.name} is a middleware")
+        elif any(base.rpartition(".")[2] == "BaseCommand" for base in outside) and name == "handle":
+            self.commands.add(function)
+        elif any(base.rpartition(".")[2] == "AppConfig" for base in outside) and name == "ready":
+            self.starters.add(function)
+        elif any(base.rpartition(".")[2] in {"Thread", "Process"} for base in outside) and name == "run":
+            self.handlers.setdefault(function, "runs in the background")
+        elif self._looks_like_handler(function):
+            self.handlers.setdefault(function, "takes a request")
+
+    # -- edges -----------------------------------------------------------------------------------------------------
+
+    def _connect(self, function: FunctionIn) -> None:
+        facts = function.facts
+        for chain in facts.calls:
+            for found in self._called(function, chain):
+                self._edge(function, found)
+        for chain in facts.reads:
+            if chain.rpartition(".")[2] in self._last:
+                self._edge_to(function, chain)
+        for callee, argument, chain in facts.passed:
+            self._handed(function, callee, argument, chain)
+        if facts.outer:
+            outer = function.module.functions.get(facts.outer)
+            if outer and not facts.decorators:
+                self.callers[function].add(outer)
+
+    def _edge(self, function: FunctionIn, found: FunctionIn) -> None:
+        if found is not function:
+            self.edges[function].add(found)
+            self.callers[found].add(function)
+
+    def _edge_to(self, function: FunctionIn, chain: str) -> None:
+        place = self.places.of(function, chain)
+        if place and isinstance(place.what, FunctionIn):
+            self._edge(function, place.what)
+
+    def _called(self, function: FunctionIn, chain: str) -> Iterator[FunctionIn]:
+        last = chain.rpartition(".")[2]
+        if last not in self._last and last not in self._class_names:
+            return
+        place = self.places.of(function, chain)
+        if place is None or place.kind in {"attribute", "outside", "app"}:
+            if "." in chain and last not in VAGUE and (place is None or place.kind != "outside"):
+                yield from self._by_name(last)
+        elif isinstance(place.what, FunctionIn):
+            yield place.what
+            yield from self._overriding(place.what)
+        elif isinstance(place.what, ClassIn):
+            yield from filter(None, (place.what.method(name) for name in ("__init__", "__new__", "__post_init__")))
+            if place.kind == "object":
+                yield from filter(None, (place.what.method("__call__"),))
+
+    def _overriding(self, method: FunctionIn) -> Iterator[FunctionIn]:
+        owner = method.module.classes.get(method.facts.within)
+        for derived in owner.derived[:20] if owner else ():
+            if method.last in derived.methods:
+                yield derived.methods[method.last]
+
+    def _by_name(self, name: str) -> Iterable[FunctionIn]:
+        found = self.project.methods.get(name, ())
+        return found if len(found) <= COMMON else ()
+
+    def _handed(self, function: FunctionIn, callee: str, argument: str, chain: str) -> None:
+        last = callee.rpartition(".")[2]
+        bare = chain.removesuffix("()")
+        is_function = bare.rpartition(".")[2] in self._last
+        is_class = bare.rpartition(".")[2] in self._class_names
+        if chain.endswith(".as_view()"):
+            bare, is_class = chain.removesuffix(".as_view()"), True
+        if not (is_function or is_class):
+            return
+        place = self.places.of(function, bare)
+        if place is None:
+            return
+        if isinstance(place.what, FunctionIn):
+            self._callback(function, place.what, last, argument, chain)
+        elif place.kind == "class" and isinstance(place.what, ClassIn) and last in self.catalogue.routers:
+            self.registered.add(place.what)
+            for method in place.what.methods.values():
+                if method.last not in {"__init__", "__new__"}:
+                    self.handlers.setdefault(method, f"given to {callee}")
+
+    def _callback(self, function: FunctionIn, given: FunctionIn, last: str, argument: str, chain: str) -> None:
+        known = self.catalogue
+        if last == "add_event_handler" or "startup" in last or argument in {"lifespan", "on_startup", "on_shutdown"}:
+            self.starters.add(given)
+        elif last in known.spawners:
+            self.handlers.setdefault(given, f"started by {last}")
+        elif chain.endswith("()"):
+            self._edge(function, given)
+        elif last in known.routers:
+            self.handlers.setdefault(given, f"given to {last}")
+        else:
+            self._edge(function, given)
+
+    def _adopt(self) -> None:
+        """Inner functions run when their outer one does, unless they have a part of their own."""
+        for function in self.project.functions():
+            outer = function.module.functions.get(function.facts.outer)
+            if outer and function not in self.handlers and not function.facts.decorators:
+                self._edge(outer, function)
+
+    # -- closures -----------------------------------------------------------------------------------------------------
+
+    def _closure(self, roots: Iterable[FunctionIn]) -> dict[FunctionIn, FunctionIn | None]:
+        """All that is reached, each with who calls it on the shortest way."""
+        reached: dict[FunctionIn, FunctionIn | None] = dict.fromkeys(roots)
+        todo = deque(reached)
+        while todo:
+            one = todo.popleft()
+            for called in self.edges.get(one, ()):
+                if called not in reached:
+                    reached[called] = one
+                    todo.append(called)
+        return reached
+
+    def _roots(self) -> list[FunctionIn]:
+        modules = [module.functions["<module>"] for module in self.project.modules if not module.facts.error]
+        named = [one for one in self.project.functions() if self._starts(one) and one not in self.handlers]
+        return [*modules, *self.starters, *named]
+
+    def _starts(self, function: FunctionIn) -> bool:
+        last = function.last
+        return last in self.catalogue.startup_names or last.startswith(self.catalogue.prefixes)
+
+
+def is_outside(thing: object) -> bool:
+    return isinstance(thing, Outside)

@@ -1,0 +1,100 @@
+"""How a place is spelt: from a piece of syntax to a chain, and what a chain's root is."""
+
+from __future__ import annotations
+
+import ast
+import builtins
+
+__all__ = ["BUILTINS", "CHANGING", "each_of", "given", "parts_of", "root_of", "spell"]
+
+BUILTINS = frozenset(vars(builtins)) - {"open", "globals", "setattr", "exec", "eval", "__import__"}
+ACCESSORS = frozenset({"get", "setdefault", "values", "items", "pop", "popitem", "popleft"})
+"""Methods of containers that hand out what is inside."""
+CHANGING = frozenset(
+    {
+        "add", "append", "appendleft", "cache_clear", "clear", "difference_update", "discard", "extend",
+        "extendleft", "insert", "intersection_update", "move_to_end", "pop", "popitem", "popleft", "put",
+        "put_nowait", "remove", "reverse", "rotate", "setdefault", "sort", "subtract",
+        "symmetric_difference_update", "update", "__setitem__", "__delitem__", "__setattr__",
+    }
+)  # fmt: skip
+"""Methods that change the object they are called on."""
+_THROUGH = frozenset({"list", "tuple", "sorted", "reversed", "iter", "enumerate", "set", "zip", "next", "cast", "deepcopy"})
+
+
+def spell(node: ast.AST) -> str | None:
+    """The chain of an expression; None where it has none (a literal, an operation)."""
+    tail: list[str] = []
+    while True:
+        kind = type(node)
+        if kind is ast.Attribute:
+            tail.append("." + node.attr)  # type: ignore[attr-defined]
+            node = node.value  # type: ignore[attr-defined]
+        elif kind is ast.Name:
+            tail.append(node.id)  # type: ignore[attr-defined]
+            return _tidy(tail)
+        elif kind is ast.Subscript:
+            tail.append("[]")
+            node = node.value  # type: ignore[attr-defined]
+        elif kind is ast.Call:
+            node = node.func  # type: ignore[attr-defined]
+            element = type(node) is ast.Attribute and node.attr in ACCESSORS
+            tail.append("[]" if element else "()")
+            if element:
+                node = node.value  # type: ignore[attr-defined]
+        elif kind is ast.Await or kind is ast.NamedExpr or kind is ast.Starred:
+            node = node.value  # type: ignore[attr-defined]
+        else:
+            return None
+
+
+def _tidy(tail: list[str]) -> str:
+    tail.reverse()
+    chain = "".join(tail)
+    if "__" in chain or "type(" in chain or "super(" in chain:
+        chain = chain.replace("self.__class__", "cls").replace("super()", "self").replace(".__dict__[]", "[]")
+        if chain.startswith("type()."):
+            chain = "cls" + chain[6:]
+    return chain
+
+
+def given(node: ast.AST) -> str | None:
+    """What a variable stands for once it was assigned this: the chain, or that of one of two alternatives."""
+    kind = type(node)
+    if kind is ast.IfExp:
+        return given(node.body) or given(node.orelse)  # type: ignore[attr-defined]
+    if kind is ast.BoolOp:
+        return next(filter(None, map(given, node.values)), None)  # type: ignore[attr-defined]
+    if kind is ast.Call and type(node.func) is ast.Name and node.func.id in ("cast", "next"):  # type: ignore[attr-defined]
+        return given(node.args[-1]) if node.args else None  # type: ignore[attr-defined]
+    return spell(node)
+
+
+def each_of(node: ast.AST) -> str | None:
+    """What a loop's variable stands for."""
+    while type(node) is ast.Call and type(node.func) is ast.Name and node.func.id in _THROUGH and node.args:
+        node = node.args[0]
+    chain = spell(node)
+    if chain is None:
+        return None
+    return chain if chain.endswith("[]") else chain + "[]"
+
+
+def root_of(chain: str) -> str:
+    """The name a chain begins with."""
+    for at, char in enumerate(chain):
+        if char in ".[(":
+            return chain[:at]
+    return chain
+
+
+def parts_of(chain: str) -> list[str]:
+    """A chain taken apart: ``a.b[].c()`` is ``a``, ``.b``, ``[]``, ``.c``, ``()``."""
+    parts: list[str] = []
+    start = 0
+    for at, char in enumerate(chain):
+        if char in ".[(" and at > start:
+            parts.append(chain[start:at])
+            start = at
+    parts.append(chain[start:])
+    return parts
