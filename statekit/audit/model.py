@@ -77,6 +77,10 @@ class Finding:
     """What has to stay in the process, where something has."""
     evidence: tuple[str, ...] = ()
     """What made the audit believe it."""
+    status: str = "open"
+    """open · suppressed or accepted (a comment at the binding says why) · baseline (known before)"""
+    reason: str = ""
+    """Why it was suppressed or accepted, in the words of the comment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,3 +94,8 @@ class Report:
     lines: int = 0
     seconds: float = 0.0
     notes: tuple[str, ...] = field(default=())
+    """What else is to be said: unused suppressions, stale entries of a baseline."""
+    prefix: str = ""
+    """What to put before every path to make it relative to the working directory: ``src/``, or ''."""
+    hidden: tuple[tuple[Confidence, int], ...] = ()
+    """How many open findings of lower confidence were left out, by confidence."""
