@@ -1,0 +1,185 @@
+"""What the audit finds in small projects whose truth stands beside each line. See fixtures/README.md."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from statekit.audit.engine import Analysis
+from statekit.audit.model import Category, Confidence
+from statekit.audit.reading import read
+
+FIXTURES = Path(__file__).with_name("fixtures")
+NOTE = re.compile(r"#\s*(expect|clear|write|undecided):\s*(.*?)\s*$")
+SHOWN = {Confidence.HIGH, Confidence.MEDIUM}
+BY_DEPLOYMENT = {Category.MISCONFIG}
+"""Has tests of its own: it is about settings, not about what is written."""
+
+
+@dataclass(frozen=True)
+class Note:
+    """What one line says about itself."""
+
+    project: str
+    path: str
+    line: int
+    verb: str
+    said: str
+
+    def __str__(self) -> str:
+        return f"{self.project}:{self.path}:{self.line} {self.verb} {self.said}"
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the audit says of one line."""
+
+    path: str
+    line: int
+    name: str
+    category: Category
+    confidence: Confidence
+    reason: str
+    writes: tuple[tuple[str, int, str], ...]
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.line} {self.name}: {self.category}, {self.confidence} ({self.reason})"
+
+
+def _projects() -> Iterator[tuple[str, dict[str, str]]]:
+    """Names, and sources by path. A single file is read as app.py: its own name must not give the answer away."""
+    for entry in sorted(FIXTURES.glob("*/*")):
+        name = f"{entry.parent.name}/{entry.stem}"
+        if entry.is_dir():
+            files = sorted(entry.rglob("*.py"))
+            yield name, {one.relative_to(entry).as_posix(): one.read_text("utf-8") for one in files}
+        elif entry.suffix == ".py":
+            yield name, {"app.py": entry.read_text("utf-8")}
+
+
+PROJECTS = dict(_projects())
+
+
+def _notes() -> Iterator[Note]:
+    for project, sources in PROJECTS.items():
+        for path, source in sources.items():
+            for number, text in enumerate(source.splitlines(), 1):
+                match = NOTE.search(text)
+                for said in match[2].split("; ") if match else ():
+                    yield Note(project, path, number, match[1], said)
+
+
+NOTES = list(_notes())
+
+
+def _said(verb: str) -> list[Note]:
+    return [note for note in NOTES if note.verb == verb]
+
+
+@functools.cache
+def _found(project: str) -> list[Found]:
+    facts = [read(path, source.encode()) for path, source in PROJECTS[project].items()]
+    assert not [one.error for one in facts if one.error]
+    analysis = Analysis(facts)
+    return [
+        Found(
+            path=verdict.state.module.path,
+            line=verdict.state.line,
+            name=verdict.state.name,
+            category=verdict.category,
+            confidence=verdict.confidence,
+            reason=verdict.reason,
+            writes=tuple(_sites(analysis, verdict)),
+        )
+        for verdict in analysis.verdicts
+        if verdict.category is not None
+    ]
+
+
+def _sites(analysis, verdict) -> Iterator[tuple[str, int, str]]:
+    for change in verdict.changes:
+        handler = analysis.reach.handler_of(change.function)
+        yield change.function.module.path, change.write.line, handler.name if handler else ""
+
+
+def _at(note: Note) -> list[Found]:
+    return [one for one in _found(note.project) if (one.path, one.line) == (note.path, note.line)]
+
+
+def _shown(project: str) -> list[Found]:
+    return [one for one in _found(project) if one.confidence in SHOWN]
+
+
+@functools.cache
+def _names(project: str, path: str, line: int) -> set[str]:
+    """What is bound on a line; empty where nothing is: a thread that is started and forgotten has no name."""
+    tree = ast.parse(PROJECTS[project][path])
+    targets: list[ast.AST] = []
+    for node in ast.walk(tree):
+        if getattr(node, "lineno", 0) != line:
+            continue
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            return {node.name}
+        if isinstance(node, ast.Assign):
+            targets += node.targets
+        elif isinstance(node, ast.AnnAssign | ast.AugAssign | ast.NamedExpr):
+            targets.append(node.target)
+    return {_name(one) for target in targets for one in getattr(target, "elts", [target])}
+
+
+def _name(target: ast.AST) -> str:
+    if isinstance(target, ast.Subscript):
+        return (
+            ast.literal_eval(target.slice)
+            if isinstance(target.slice, ast.Constant)
+            else ast.unparse(target.slice)
+        )
+    return target.attr if isinstance(target, ast.Attribute) else getattr(target, "id", "")
+
+
+@pytest.mark.parametrize("note", _said("expect"), ids=str)
+def test_what_is_state_is_found(note: Note) -> None:
+    said, _, limit = note.said.partition(" (")
+    wanted = set(Category) if said == "any" else {Category(one) for one in said.split(" or ")}
+    allowed = {Confidence.LOW} if limit else SHOWN
+    found = _at(note)
+    assert [one for one in found if one.confidence in allowed], f"not found: {[str(one) for one in found]}"
+    assert {one.category for one in found} <= wanted, [str(one) for one in found]
+    names = _names(note.project, note.path, note.line)
+    assert not names or {one.name for one in found} <= names
+
+
+@pytest.mark.parametrize("note", _said("clear"), ids=str)
+def test_what_is_not_state_is_cleared(note: Note) -> None:
+    assert [str(one) for one in _at(note) if one.confidence in SHOWN] == []
+
+
+@pytest.mark.parametrize("note", _said("write"), ids=str)
+def test_every_write_is_listed_with_the_handler_that_gets_there(note: Note) -> None:
+    name, _, handler = note.said.partition(" via ")
+    sites = [site for one in _found(note.project) if one.name == name for site in one.writes]
+    here = [by for path, line, by in sites if (path, line) == (note.path, note.line)]
+    assert here, f"not among the writes of {name}: {sites}"
+    assert any(re.search(rf"\b{re.escape(handler)}$", by) for by in here), f"by way of {here}"
+
+
+@pytest.mark.parametrize("project", PROJECTS)
+def test_nothing_else_is_found(project: str) -> None:
+    spoken = {(note.path, note.line) for note in NOTES if note.project == project and note.verb != "write"}
+    assert [str(one) for one in _shown(project) if (one.path, one.line) not in spoken] == []
+
+
+@pytest.mark.parametrize("project", PROJECTS)
+def test_each_project_shows_a_positive_and_a_negative(project: str) -> None:
+    assert {"expect", "clear"} <= {note.verb for note in NOTES if note.project == project}
+
+
+def test_each_category_is_shown() -> None:
+    shown = {one for note in _said("expect") for one in note.said.split(" (")[0].split(" or ")}
+    assert set(Category) - BY_DEPLOYMENT <= shown
