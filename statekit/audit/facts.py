@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 __all__ = ["FORMAT", "Binding", "Class", "FileFacts", "Function", "Value", "Write"]
 
-FORMAT = 1
+FORMAT = 3
 """Part of the cache's key: raise it whenever the reader keeps something else."""
 
 
@@ -74,6 +74,8 @@ class Function(NamedTuple):
     """What else was noticed: ``429``, ``yield``, ``compares-time``, ``forever`` (a loop without end), ``sql``."""
     holds: tuple[tuple[str, int, Value], ...]
     """Local variables that were given a container or the result of a call: name, line, value."""
+    dropped: tuple[str, ...] = ()
+    """Chains called as statements only: nobody here looks at what they answer."""
 
 
 class Class(NamedTuple):

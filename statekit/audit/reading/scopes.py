@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
 from statekit.audit.facts import Function, Value, Write
@@ -41,6 +42,7 @@ class Scope:
         self.marks: set[str] = set()
         self.called_at: list[tuple[str, int]] = []
         self.captured: set[str] = set()
+        self.dropped: Counter[str] = Counter()
 
     @property
     def is_module(self) -> bool:
@@ -105,6 +107,7 @@ class Scope:
             returns=tuple(self._returns()),
             marks=tuple(sorted(self.marks)),
             holds=tuple((name, *self.holds[name]) for name in sorted(self.captured & set(self.holds))),
+            dropped=tuple(sorted(set(self._dropped()))),
         )
 
     def _calls(self) -> dict[str, int]:
@@ -114,6 +117,13 @@ class Scope:
             if placed and placed not in BUILTINS:
                 found.setdefault(placed, line)
         return found
+
+    def _dropped(self) -> Iterator[str]:
+        times = Counter(chain for chain, _ in self.called_at if chain in self.dropped) if self.dropped else {}
+        for chain, count in self.dropped.items():
+            placed = self.placed(chain)
+            if placed and count == times.get(chain):
+                yield placed
 
     def _reads(self) -> Iterator[str]:
         for chain in self.loads:

@@ -133,6 +133,14 @@ class Walker:
         for keyword in node.keywords:
             self._one(keyword.value)
 
+    def _statement(self, node: ast.Expr) -> None:
+        """A call whose answer nobody looks at; `await` waits for the end of it, not for an answer."""
+        call = node.value.value if type(node.value) is ast.Await else node.value
+        chain = spell(call.func) if type(call) is ast.Call else None
+        if chain and "log" not in chain:
+            self._scope.dropped[chain] += 1
+        self._one(node.value)
+
     def _change(self, func: ast.Attribute, node: ast.Call) -> None:
         target = spell(func.value)
         if target:
@@ -485,5 +493,5 @@ _VISITS: dict[type, str] = {
     ast.With: "_with", ast.AsyncWith: "_with", ast.Try: "_try", ast.TryStar: "_try",
     ast.ExceptHandler: "_except", ast.Return: "_return", ast.Yield: "_yield", ast.YieldFrom: "_yield",
     ast.Constant: "_constant", ast.FunctionDef: "_function", ast.AsyncFunctionDef: "_function",
-    ast.Lambda: "_lambda", ast.ClassDef: "_class_body",
+    ast.Expr: "_statement", ast.Lambda: "_lambda", ast.ClassDef: "_class_body",
 }  # fmt: skip
