@@ -15,6 +15,8 @@ __all__ = ["Walker"]
 
 FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef
 KEY_ERRORS = {"KeyError", "LookupError", "AttributeError", "IndexError"}
+UNHEARD = {"print", "log", "logger", "logging", "LOGGER", "LOG"}
+"""What is called so answers nothing: not worth a note."""
 HOLDABLE = {"call", "dict", "list", "set", "comprehension", "either"}
 
 
@@ -137,7 +139,7 @@ class Walker:
         """A call whose answer nobody looks at; `await` waits for the end of it, not for an answer."""
         call = node.value.value if type(node.value) is ast.Await else node.value
         chain = spell(call.func) if type(call) is ast.Call else None
-        if chain and "log" not in chain:
+        if chain and root_of(chain) not in UNHEARD:
             self._scope.dropped[chain] += 1
         self._one(node.value)
 
