@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from statekit.audit.score.model import Score
 
 __all__ = ["Category", "Confidence", "Finding", "Report", "Severity", "Site"]
 
@@ -99,3 +103,5 @@ class Report:
     """What to put before every path to make it relative to the working directory: ``src/``, or ''."""
     hidden: tuple[tuple[Confidence, int], ...] = ()
     """How many open findings of lower confidence were left out, by confidence."""
+    score: Score | None = None
+    """The extraction score, where it was asked for."""

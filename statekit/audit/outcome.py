@@ -1,0 +1,165 @@
+"""What an analysis says before any setting or comment is asked: reading, judging, and carrying it to the cache."""
+
+from __future__ import annotations
+
+import marshal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from statekit.audit.cache import Cache
+from statekit.audit.config import Config
+from statekit.audit.facts import FileFacts, thawed
+from statekit.audit.files import Source
+from statekit.audit.model import Category, Confidence, Finding, Severity, Site
+from statekit.audit.suppress import Comment, addressed
+
+if TYPE_CHECKING:
+    from statekit.audit.score.model import Score
+
+__all__ = ["Outcome", "analysed", "facts_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """All findings of some content, whatever their confidence, and all else a report is made of."""
+
+    findings: tuple[Finding, ...]
+    comments: Mapping[str, Sequence[Comment]]
+    unparsed: tuple[tuple[str, str], ...]
+    files: int
+    lines: int
+    notes: tuple[str, ...] = ()
+    score: Score | None = None
+
+    def record(self) -> Any:
+        """The same in bare tuples, for `marshal`."""
+        from statekit.audit.score import record  # noqa: PLC0415 - as below
+
+        return (
+            [_bare(one) for one in self.findings],
+            {path: [_bare(one) for one in several] for path, several in self.comments.items()},
+            self.unparsed,
+            self.files,
+            self.lines,
+            self.notes,
+            self.score and record(self.score),
+        )
+
+    @classmethod
+    def recalled(cls, row: Any) -> Outcome | None:
+        """An outcome from its record; None from anything else."""
+        if row is None:
+            return None
+        try:
+            findings, comments, unparsed, files, lines, notes, score = row
+            return cls(
+                tuple(_finding(one) for one in findings),
+                {path: [Comment(*one) for one in several] for path, several in comments.items()},
+                unparsed,
+                files,
+                lines,
+                notes,
+                _score(score),
+            )
+        except (TypeError, ValueError):
+            return None
+
+
+def _bare(thing: Any) -> Any:
+    if isinstance(thing, tuple | list):
+        return tuple(map(_bare, thing))
+    if isinstance(thing, str):
+        return str(thing)  # words of an enumeration too
+    if hasattr(thing, "__dataclass_fields__"):
+        return tuple(_bare(getattr(thing, one.name)) for one in fields(thing))
+    return thing
+
+
+def _finding(row: tuple[Any, ...]) -> Finding:
+    rule, category, confidence, severity, path, line, name, qualified, writes, *rest = row
+    return Finding(
+        rule,
+        Category(category),
+        Confidence(confidence),
+        Severity(severity),
+        path,
+        line,
+        name,
+        qualified,
+        tuple(Site(*one) for one in writes),
+        *rest,
+    )
+
+
+def _score(record: Any) -> Score | None:
+    if record is None:
+        return None
+    from statekit.audit.score import recalled  # noqa: PLC0415 - few ask for a score
+
+    return recalled(record)
+
+
+# -- making one ------------------------------------------------------------------------------------------
+
+
+def analysed(
+    root: Path, sources: Sequence[Source], texts: Sequence[Source], config: Config, cache: Cache, *, score: bool
+) -> Outcome:
+    """Read what was not read before, and judge all of it together."""
+    from statekit.audit.advice import finding_of  # noqa: PLC0415 - what analyses is only needed where something is new
+    from statekit.audit.deploy import deployment  # noqa: PLC0415
+    from statekit.audit.engine import Analysis  # noqa: PLC0415
+
+    files = facts_of(sources, cache)
+    analysis = Analysis([one for one in files if not one.error], config.catalogue())
+    found = [finding_of(one, analysis) for one in analysis.verdicts if one.category is not None]
+    deployed = deployment(root, files, {one.found.path: one.found.real for one in texts})
+    return Outcome(
+        (*found, *deployed.findings),
+        {one.path: addressed(one) for one in files if one.comments},
+        _unparsed(sources, files),
+        len(files),
+        sum(one.lines for one in sources),
+        (),
+        _scored(analysis, config) if score else None,
+    )
+
+
+def _scored(analysis: Any, config: Config) -> Score:
+    from statekit.audit.score import score_of, settings_from  # noqa: PLC0415 - few ask for a score
+
+    return score_of(analysis, settings_from(config.score))
+
+
+def _unparsed(sources: Sequence[Source], files: Sequence[FileFacts]) -> tuple[tuple[str, str], ...]:
+    unread = [(one.found.path, one.error) for one in sources if one.error]
+    return tuple(sorted(unread + [(one.path, one.error) for one in files if one.error]))
+
+
+def facts_of(sources: Sequence[Source], cache: Cache) -> list[FileFacts]:
+    """The facts of all files that can be read, in the order of their paths: from the cache, or by reading them now."""
+    known = cache.facts()
+    read: list[FileFacts] = []
+    new: list[Source] = []
+    for one in sources:
+        kept = known.get(one.digest) if not one.error else None
+        if kept is not None:
+            read.append(thawed(marshal.loads(kept))._replace(path=one.found.path))  # noqa: S302 - see cache.py
+        elif not one.error:
+            new.append(one)
+    if new:
+        read += _read(new, known, cache, {one.digest for one in sources})
+    return sorted(read, key=lambda facts: facts.path)
+
+
+def _read(new: Sequence[Source], known: dict[bytes, bytes], cache: Cache, present: set[bytes]) -> list[FileFacts]:
+    from statekit.audit.parallel import read_files  # noqa: PLC0415 - a second run reads nothing
+
+    read: list[FileFacts] = []
+    for _, facts, (_, digest, body) in read_files(new):
+        read.append(facts)
+        known[digest] = body
+    cache.keep_facts({digest: body for digest, body in known.items() if digest in present})
+    return read
