@@ -53,6 +53,10 @@ class Site:
     path: str
     line: int
     handler: str = ""
+    function: str = ""
+    """The function that makes the change."""
+    route: str = ""
+    """How a request gets to the handler: ``POST /login``, or what else makes it one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +103,8 @@ class Report:
     seconds: float = 0.0
     notes: tuple[str, ...] = field(default=())
     """What else is to be said: unused suppressions, stale entries of a baseline."""
+    root: str = ""
+    """The folder that paths are relative to."""
     prefix: str = ""
     """What to put before every path to make it relative to the working directory: ``src/``, or ''."""
     hidden: tuple[tuple[Confidence, int], ...] = ()
