@@ -7,7 +7,6 @@ file reads well in a review.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from hashlib import sha256
@@ -42,15 +41,17 @@ def load(path: Path) -> dict[str, Mapping[str, str]]:
     """
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
-        if document["version"] != VERSION:
-            raise BaselineInvalid(f"{path} has version {document['version']!r}, this statekit reads {VERSION}; {_CURE}")
-        return {str(entry["fingerprint"]): entry for entry in document["findings"]}
+        version, entries = document["version"], document["findings"]
+        known = {str(entry["fingerprint"]): entry for entry in entries}
     except FileNotFoundError as error:
-        raise BaselineInvalid(f"the baseline {path} does not exist; write it with --update-baseline") from error
-    except BaselineInvalid:
-        raise
+        raise BaselineInvalid(
+            f"the baseline {path} does not exist; write it with --update-baseline"
+        ) from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BaselineInvalid(f"{path} is no baseline ({type(error).__name__}: {error}); {_CURE}") from error
+    if version != VERSION:
+        raise BaselineInvalid(f"{path} has version {version!r}, this statekit reads {VERSION}; {_CURE}")
+    return known
 
 
 _CURE = "restore it, or write it anew with --update-baseline"
@@ -71,7 +72,10 @@ def against(
         done.append(replace(one, status="baseline") if is_known else one)
         if one.status in KNOWABLE:
             left.pop(mark, None)
-    stale = [f"baseline: {_told(entry)} is not found any more; --update-baseline removes it" for entry in left.values()]
+    stale = [
+        f"baseline: {_told(entry)} is not found any more; --update-baseline removes it"
+        for entry in left.values()
+    ]
     return done, stale
 
 
@@ -87,7 +91,9 @@ def save(path: Path, findings: Iterable[Finding], kept: Iterable[Mapping[str, st
     """
     entries = {str(one["fingerprint"]): dict(one) for one in kept}
     entries |= {fingerprint(one): _entry(one) for one in findings if one.status in KNOWABLE}
-    rows = sorted(entries.values(), key=lambda row: (row["path"], row["name"], row["rule"], row["fingerprint"]))
+    rows = sorted(
+        entries.values(), key=lambda row: (row["path"], row["name"], row["rule"], row["fingerprint"])
+    )
     lines = ",\n".join("  " + json.dumps(row, ensure_ascii=False) for row in rows)
     text = f'{{"version": {VERSION}, "findings": [\n{lines}\n]}}\n'
     _write(path, text.encode("utf-8", "backslashreplace"))
@@ -109,6 +115,6 @@ def _write(path: Path, data: bytes) -> None:
     beside = path.with_name(path.name + ".new")
     try:
         beside.write_bytes(data)
-        os.replace(beside, path)
+        beside.replace(path)
     except OSError as error:
         raise BaselineInvalid(f"{path} cannot be written: {error.strerror}") from error

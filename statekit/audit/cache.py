@@ -72,7 +72,7 @@ class Cache:
             with NamedTemporaryFile(dir=path.parent, delete=False) as file:
                 file.write(MAGIC + stamp + _digest(body))
                 file.write(body)
-            os.replace(file.name, path)
+            Path(file.name).replace(path)
             _forget(path.parent)
 
     def _path(self, kind: str) -> Path | None:
@@ -123,7 +123,11 @@ def program(*, reading_only: bool = False) -> bytes:
     """A hash of the version of Python, of this package, and of the files the audit is made of."""
     home = Path(__file__).parent
     parts = [sys.version.encode(), statekit.__version__.encode(), bytes([facts.FORMAT % 256])]
-    files = [home / "facts.py", *home.glob("reading/*.py")] if reading_only else [*home.rglob("*.py"), *home.rglob("*.toml")]
+    files = (
+        [home / "facts.py", *home.glob("reading/*.py")]
+        if reading_only
+        else [*home.rglob("*.py"), *home.rglob("*.toml")]
+    )
     for one in sorted(files):
         with suppress(OSError):  # in a zip: the version has to do
             status = one.stat()

@@ -39,8 +39,12 @@ def changed_since(root: Path, ref: str) -> Changed:
     _git(root, "rev-parse", "--show-toplevel", cure=f"{root} is in no git repository; --diff needs one")
     if ref.startswith("-"):
         raise ChangesUnknown(f"--diff {ref}: no commit is called that")
-    unknown = f"--diff {ref}: git knows no such commit; fetch it first (in CI: a checkout with its whole history)"
-    commit = _git(root, "rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}", cure=unknown).decode().strip()
+    unknown = (
+        f"--diff {ref}: git knows no such commit; fetch it first (in CI: a checkout with its whole history)"
+    )
+    commit = (
+        _git(root, "rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}", cure=unknown).decode().strip()
+    )
     parted = _try_git(root, "merge-base", commit, "HEAD")
     base = parted.decode().strip() if parted else commit
     diff = _git(root, *_PLAIN, base, "--", ".", cure=f"--diff {ref}: git cannot compare")
@@ -65,8 +69,9 @@ def _git(root: Path, *arguments: str, cure: str) -> bytes:
 
 def _try_git(root: Path, *arguments: str) -> bytes | None:
     command = ["git", "-c", "core.fsmonitor=false", "-c", "core.quotePath=false", "-C", str(root), *arguments]
+    environment = os.environ | {"GIT_OPTIONAL_LOCKS": "0"}
     try:
-        done = subprocess.run(command, capture_output=True, check=False, env=os.environ | {"GIT_OPTIONAL_LOCKS": "0"})  # noqa: S603
+        done = subprocess.run(command, capture_output=True, check=False, env=environment)  # noqa: S603
     except FileNotFoundError as error:
         raise ChangesUnknown("--diff needs git, which is not installed") from error
     return done.stdout if done.returncode == 0 else None

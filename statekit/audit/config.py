@@ -123,7 +123,9 @@ def choice(key: str, value: Any, known: Iterable[str]) -> str:
     words = [str(one) for one in known if one]
     if isinstance(value, str) and value in words:
         return value
-    raise ConfigInvalid(f"{key} = {value!r} is not known{meant(value, words)}; give one of: {', '.join(words)}")
+    raise ConfigInvalid(
+        f"{key} = {value!r} is not known{meant(value, words)}; give one of: {', '.join(words)}"
+    )
 
 
 def _strings(key: str, value: Any) -> tuple[str, ...]:
@@ -155,7 +157,9 @@ def _names(key: str, value: Any) -> tuple[str, ...]:
 
 def _per_file(key: str, value: Any) -> dict[str, tuple[str, ...]]:
     if not isinstance(value, dict):
-        raise ConfigInvalid(f'{key} = {value!r} is no table; write {key} = {{ "jobs/**" = ["background_worker"] }}')
+        raise ConfigInvalid(
+            f'{key} = {value!r} is no table; write {key} = {{ "jobs/**" = ["background_worker"] }}'
+        )
     return {glob: _names(f"{key}.{glob}", names) for glob, names in value.items()}
 
 

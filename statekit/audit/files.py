@@ -24,10 +24,26 @@ LARGEST = 5_000_000
 """Bytes of a file that is still read as code; what is larger is data that happens to be spelt in Python."""
 
 NEVER = frozenset(
-    "__pycache__ site-packages dist-packages node_modules bower_components venv virtualenv eggs "
-    "_vendor vendored _vendored third_party thirdparty migrations tests test".split()
+    [
+        "__pycache__",
+        "site-packages",
+        "dist-packages",
+        "node_modules",
+        "bower_components",
+        "venv",
+        "virtualenv",
+        "eggs",
+        "_vendor",
+        "vendored",
+        "_vendored",
+        "third_party",
+        "thirdparty",
+        "migrations",
+        "tests",
+        "test",
+    ]
 )
-UNLESS_A_PACKAGE = frozenset("build dist docs doc examples example samples".split())
+UNLESS_A_PACKAGE = frozenset(["build", "dist", "docs", "doc", "examples", "example", "samples"])
 OF_THE_PROJECT = ("models.py", "views.py", "urls.py", "apps.py", "routes.py", "router.py")
 """A folder ``vendor`` with one of these is about vendors."""
 FILES = re.compile(r"(?:test_.*|(?!ab_).*_test|tests?|conftest|.*_pb2(?:_grpc)?|versioneer|_version)\.py")

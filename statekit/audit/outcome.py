@@ -105,7 +105,13 @@ def _score(record: Any) -> Score | None:
 
 
 def analysed(
-    root: Path, sources: Sequence[Source], texts: Sequence[Source], config: Config, cache: Cache, *, score: bool
+    root: Path,
+    sources: Sequence[Source],
+    texts: Sequence[Source],
+    config: Config,
+    cache: Cache,
+    *,
+    score: bool,
 ) -> Outcome:
     """Read what was not read before, and judge all of it together."""
     from statekit.audit.advice import finding_of  # noqa: PLC0415 - what analyses is only needed where something is new
@@ -154,7 +160,9 @@ def facts_of(sources: Sequence[Source], cache: Cache) -> list[FileFacts]:
     return sorted(read, key=lambda facts: facts.path)
 
 
-def _read(new: Sequence[Source], known: dict[bytes, bytes], cache: Cache, present: set[bytes]) -> list[FileFacts]:
+def _read(
+    new: Sequence[Source], known: dict[bytes, bytes], cache: Cache, present: set[bytes]
+) -> list[FileFacts]:
     from statekit.audit.parallel import read_files  # noqa: PLC0415 - a second run reads nothing
 
     read: list[FileFacts] = []

@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Self
 
 import statekit
 from statekit.audit.facts import FileFacts, thawed
@@ -83,7 +83,7 @@ class _Crew:
         with suppress(OSError):  # no other interpreter can be started here: then this one does it all
             self.mates.extend(_Mate(self.tokens, marshal.dumps(chunks)) for _ in range(mates))
 
-    def __enter__(self) -> _Crew:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -123,7 +123,15 @@ class _Mate:
             given.write(work)
             given.seek(0)
             self.process = subprocess.Popen(  # noqa: S603 - this interpreter, this package
-                [sys.executable, "-I", "-S", "-c", _START, str(Path(statekit.__file__).parent.parent), str(tokens)],
+                [
+                    sys.executable,
+                    "-I",
+                    "-S",
+                    "-c",
+                    _START,
+                    str(Path(statekit.__file__).parent.parent),
+                    str(tokens),
+                ],
                 stdin=given,
                 stdout=self._out,
                 stderr=subprocess.DEVNULL,

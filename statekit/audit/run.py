@@ -29,7 +29,11 @@ FROM_LOW = (Confidence.LOW, Confidence.MEDIUM, Confidence.HIGH)
 
 
 def audit(
-    paths: str | Path | Sequence[str | Path], config: Config | None = None, *, cache: bool = True, score: bool = False
+    paths: str | Path | Sequence[str | Path],
+    config: Config | None = None,
+    *,
+    cache: bool = True,
+    score: bool = False,
 ) -> Report:
     """Name the state that the processes of a project keep; nothing of it is imported or run.
 
@@ -51,7 +55,8 @@ def audit(
     with _no_collection():
         tree = discover(given, how.include, how.exclude)
         outcome = _outcome(tree, how, Cache(tree.root, off=not cache), score=score)
-    return replace(_report(outcome, how), prefix=_prefix(tree.root), seconds=time.perf_counter() - start)
+    seconds = time.perf_counter() - start
+    return replace(_report(outcome, how), root=str(tree.root), prefix=_prefix(tree.root), seconds=seconds)
 
 
 @contextmanager
@@ -81,7 +86,9 @@ def _outcome(tree: Tree, config: Config, cache: Cache, *, score: bool) -> Outcom
 
 def _mark(sources: Iterable[Source], config: Config, *, score: bool) -> bytes:
     """The hash of all that an outcome depends on."""
-    asked = json.dumps([dict(config.lists), dict(config.score) if score else None], sort_keys=True, default=str)
+    asked = json.dumps(
+        [dict(config.lists), dict(config.score) if score else None], sort_keys=True, default=str
+    )
     files = [part for one in sources for part in (one.found.path.encode(), one.digest, one.error.encode())]
     return hash_of([program(), asked.encode(), *files])
 
@@ -134,6 +141,10 @@ def shown(report: Report, confidence: Confidence) -> Report:
     """The report without open findings of lower confidence; how many those are is told in `hidden`."""
     rank = FROM_LOW.index(confidence)
     kept = [one for one in report.findings if FROM_LOW.index(one.confidence) >= rank]
-    left_out = [one.confidence for one in report.findings if FROM_LOW.index(one.confidence) < rank and one.status == "open"]
+    left_out = [
+        one.confidence
+        for one in report.findings
+        if FROM_LOW.index(one.confidence) < rank and one.status == "open"
+    ]
     hidden = tuple((one, left_out.count(one)) for one in reversed(FROM_LOW) if one in left_out)
     return replace(report, findings=tuple(kept), hidden=hidden)

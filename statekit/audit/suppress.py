@@ -71,13 +71,15 @@ def _comment(line: int, text: str, *, alone: bool) -> Comment:
     if match is None:  # pragma: no cover - the reader keeps no others
         return Comment(line, alone, (), "", accepts=False)
     rules = match.groupdict().get("rules") or ""
-    reason = re.sub(r"(?:^|\s)#.*", "", match["reason"]).strip(" \t:-–—")
+    reason = re.sub(r"(?:^|\s)#.*", "", match["reason"]).strip(" \t:-\N{EN DASH}\N{EM DASH}")
     named = tuple(one.strip() for one in rules.split(",") if one.strip())
     return Comment(line, alone, named, reason, accepts=match.re is ACCEPT)
 
 
 def suppressed(
-    findings: Iterable[Finding], comments: Mapping[str, Iterable[Comment]], judged: frozenset[str] | None = None
+    findings: Iterable[Finding],
+    comments: Mapping[str, Iterable[Comment]],
+    judged: frozenset[str] | None = None,
 ) -> tuple[list[Finding], list[str]]:
     """Findings with their status, and what is to be said about the comments.
 
@@ -100,7 +102,9 @@ def suppressed(
     return done, said
 
 
-def _with_status(finding: Finding, places: Mapping[tuple[str, int], list[Comment]], used: set[tuple[str, int]]) -> Finding:
+def _with_status(
+    finding: Finding, places: Mapping[tuple[str, int], list[Comment]], used: set[tuple[str, int]]
+) -> Finding:
     found = next((one for one in places.get((finding.path, finding.line), ()) if one.concerns(finding)), None)
     if found is None:
         return finding
