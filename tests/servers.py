@@ -50,6 +50,11 @@ WATCH = """folder=$1; shift; "$@" & echo $!
 read -r word; kill -9 $! 2>/dev/null; wait; [ "$word" = keep ] || rm -rf "$folder" """
 
 
+KEPT = ("--appendonly", "yes", "--appendfsync", "no")
+"""Each write is handed to the kernel before it is answered, which a killed process survives. (With `everysec` a server
+whose disk is busy keeps writes back for up to two seconds, and they are lost with it.)"""
+
+
 @dataclass
 class Server:
     """One server process on a unix socket, and on a port of the loopback if asked; all it suffers is in its verbs.

@@ -82,7 +82,8 @@ async def flag() -> Any:
 
 @app.get("/tenant")
 async def tenant() -> Any:
-    return {"plan": (await tenants.get("acme")).plan, "pid": os.getpid()}
+    plan = (await tenants.get("acme")).plan
+    return {"plan": plan, "stale": tenants.stale, "pid": os.getpid()}
 
 
 @app.get("/hold")

@@ -88,8 +88,9 @@ def flag() -> dict[str, int | bool]:
 
 
 @app.get("/tenant")
-def tenant() -> dict[str, int | str]:
-    return {"plan": tenants.get("acme").plan, "pid": os.getpid()}
+def tenant() -> dict[str, int | str | bool]:
+    plan = tenants.get("acme").plan
+    return {"plan": plan, "stale": tenants.stale, "pid": os.getpid()}
 
 
 @app.get("/hold")

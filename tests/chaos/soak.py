@@ -37,7 +37,7 @@ from tests.chaos.soak_faults import FAULTS, World
 from tests.chaos.soak_gauges import LASTING, MB, Change, Gauges
 from tests.chaos.soak_web import Guest, web_servers
 from tests.chaos.visitor import FLEET, HITS, SLOTS, Terms
-from tests.servers import Server, binary
+from tests.servers import KEPT, Server, binary
 
 NAMESPACE = "soak"
 NOISE = 4 * MB
@@ -114,7 +114,7 @@ class Soak:
         return not self.problems
 
     def _set_up(self, stack: ExitStack) -> None:
-        server = stack.enter_context(Server(binary("valkey"), ("--appendonly", "yes")))
+        server = stack.enter_context(Server(binary("valkey"), KEPT))
         proxy = stack.enter_context(Proxy(server.url))
         prepare(server.url, NAMESPACE)
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="skt-soak-")))

@@ -26,7 +26,7 @@ def web_servers(url: str, namespace: str, folder: Path) -> dict[str, WebServer]:
 
 
 class Guest(threading.Thread):
-    """Visits one app on one session: every answer is right, or says that the store is away (503)."""
+    """Visits one app on one session: every answer is right, or says that the store is away (503, or `stale`)."""
 
     def __init__(self, url: str, done: threading.Event) -> None:
         super().__init__(daemon=True)
@@ -65,7 +65,7 @@ class Guest(threading.Thread):
             return f"{answer.status_code} {answer.text[:200]}"
         told = answer.json()
         if path == "/tenant":
-            return "" if told["plan"] == "pro" else f"{told}"
+            return "" if told["plan"] == "pro" or told["stale"] else f"{told}"
         if path != "/count":
             return ""
         self._jar.update(answer.cookies.get_dict())

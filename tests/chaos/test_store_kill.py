@@ -8,10 +8,8 @@ import time
 from tests.chaos.diary import Diary, Outcome
 from tests.chaos.load import USUAL, load
 from tests.chaos.visitor import FLEET, HITS, SLOTS, Terms
-from tests.servers import Server, binary
+from tests.servers import KEPT, Server, binary
 
-KEPT = ("--appendonly", "yes", "--appendfsync", "no")
-"""Each write is handed to the kernel before it is answered, which a killed process survives."""
 FORGETTING = Terms(keeps=False)
 
 
