@@ -11,6 +11,7 @@ import sys
 __all__ = ["COMMANDS", "main"]
 
 COMMANDS: dict[str, str] = {
+    "audit": "Find the state a project keeps in its processes, and name what replaces it.",
     "demo": "The proof: a demo app under load, with state in memory, sticky, and shared.",
     "dev": "Run the embedded server of this project and print its URL.",
     "flags": "List, set, explain and undo feature flags.",
