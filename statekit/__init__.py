@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from statekit.async_kit import AsyncStateKit
+    from statekit.audit.guard import guard
     from statekit.errors import (
         NonPrimitiveValue,
         PoolExhausted,
@@ -45,6 +46,7 @@ _HOMES = {
     name: home
     for home, names in {
         "statekit.async_kit": ("AsyncStateKit",),
+        "statekit.audit.guard": ("guard",),
         "statekit.errors": (
             "NonPrimitiveValue",
             "NotReplicated",
@@ -134,5 +136,6 @@ __all__ = [
     "UsageError",
     "Variant",
     "VersionConflict",
+    "guard",
     "together",
 ]

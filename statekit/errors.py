@@ -25,6 +25,7 @@ __all__ = [
     "SessionError",
     "SessionTooLarge",
     "SettingsFrozen",
+    "StateNotShared",
     "StatekitError",
     "StoreError",
     "StoreFull",
@@ -207,6 +208,10 @@ class SettingsFrozen(UsageError, TypeError, AttributeError):
 
 class OutsideScope(StatekitError, RuntimeError):
     """The current tenant was asked for outside any ``tenants.scope``."""
+
+
+class StateNotShared(StatekitError, RuntimeError):
+    """Several workers are configured, and the audit found state that each of them would keep for itself."""
 
 
 class VersionConflict(StatekitError):

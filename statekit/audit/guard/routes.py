@@ -1,0 +1,39 @@
+"""What a request is called: its method, and the pattern of its path where the framework knows one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, MutableMapping
+from typing import Any
+
+__all__ = ["of_environ", "of_scope"]
+
+VARIES = re.compile(r"\d+|[0-9a-fA-F]{8,}|[0-9a-fA-F]{8}-[0-9a-fA-F-]{27}|.{33,}|[^/]*[@%][^/]*")
+"""Segments of a path that look like somebody's: numbers, digests, UUIDs, anything long, addresses."""
+
+
+def of_environ(environ: Mapping[str, Any]) -> str:
+    """The name of a WSGI request; asked after the app has routed it."""
+    rule = getattr(getattr(environ.get("werkzeug.request"), "url_rule", None), "rule", None)
+    path = rule if isinstance(rule, str) else guessed(str(environ.get("PATH_INFO", "/")))
+    return f"{environ.get('REQUEST_METHOD', 'GET')} {path}"
+
+
+def of_scope(scope: MutableMapping[str, Any]) -> str:
+    """The name of an ASGI request or connection; asked after the app has routed it."""
+    method = scope.get("method") or str(scope.get("type", "")).upper()
+    path, template = str(scope.get("path", "/")), getattr(scope.get("route"), "path", None)
+    if isinstance(template, str):
+        return f"{method} {template}"
+    return f"{method} {_filled(path, scope.get('path_params') or {})}"
+
+
+def _filled(path: str, params: Mapping[str, Any]) -> str:
+    """A path with what the router took from it put back under its name; the rest guessed."""
+    names = {str(value): name for name, value in params.items()} if isinstance(params, dict) else {}
+    return "/".join(f"{{{names[one]}}}" if one in names else guessed(one) for one in path.split("/"))
+
+
+def guessed(path: str) -> str:
+    """A path with segments that look like somebody's taken out."""
+    return "/".join("{…}" if VARIES.fullmatch(one) else one for one in path.split("/"))
