@@ -1,0 +1,85 @@
+"""From a verdict to what a reader is told: rule, severity, every write with its handler, why it breaks, what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from statekit.audit.advice.examples import replacement
+from statekit.audit.advice.routes import route_of
+from statekit.audit.advice.sentences import keep, why
+from statekit.audit.advice.subject import Subject
+from statekit.audit.advice.weight import severity
+from statekit.audit.engine import Analysis
+from statekit.audit.judge import Verdict
+from statekit.audit.model import Finding, Site
+from statekit.audit.rules import rule_of
+from statekit.audit.states import Change
+
+__all__ = ["finding_of"]
+
+ITEMS = 6
+"""Keys and readers named as evidence; the rest are counted."""
+
+
+def finding_of(verdict: Verdict, analysis: Analysis) -> Finding:
+    """Put a verdict that found something into words. Raises `ValueError` for one that cleared its candidate."""
+    if verdict.category is None:
+        raise ValueError(f"{verdict.state.qualified} was cleared: {verdict.reason}")
+    subject = Subject(verdict, _sites(verdict, analysis))
+    state = verdict.state
+    return Finding(
+        rule=rule_of(verdict.category, subject.shape).id,
+        category=verdict.category,
+        confidence=verdict.confidence,
+        severity=severity(subject),
+        path=state.module.path,
+        line=state.line,
+        name=state.name,
+        qualified_name=state.qualified,
+        writes=subject.sites,
+        why=why(subject),
+        replacement=replacement(subject),
+        keep=keep(subject),
+        evidence=tuple(_evidence(subject)),
+    )
+
+
+def _sites(verdict: Verdict, analysis: Analysis) -> tuple[Site, ...]:
+    """Every place where the state is changed, once, in the order of the files."""
+    found: dict[tuple[str, int], Site] = {}
+    for change in verdict.changes:
+        site = _site(change, analysis)
+        found.setdefault((site.path, site.line), site)
+    return tuple(found[place] for place in sorted(found))
+
+
+def _site(change: Change, analysis: Analysis) -> Site:
+    function = change.function
+    handler = analysis.reach.handler_of(function)
+    return Site(
+        path=function.module.path,
+        line=change.write.line,
+        handler=handler.name if handler else "",
+        function=function.name,
+        route=route_of(handler, analysis.reach.handlers[handler]) if handler else "",
+    )
+
+
+def _evidence(subject: Subject) -> Iterator[str]:
+    verdict = subject.verdict
+    yield verdict.reason
+    if verdict.natures:
+        yield "holds: " + ", ".join(sorted(one.value for one in verdict.natures))
+    if subject.keys:
+        yield "kept per: " + _listed(subject.keys)
+    if subject.ops:
+        yield "changed by: " + _listed(subject.ops)
+    readers = sorted(one.name for one in verdict.state.readers if not one.name.startswith("<"))
+    if readers:
+        yield "read in: " + _listed(readers)
+    yield from verdict.notes
+
+
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - ITEMS} more" if len(names) > ITEMS else ""
+    return ", ".join(names[:ITEMS]) + more

@@ -1,0 +1,142 @@
+"""What the advice is about: a verdict, and what its sentences and examples keep asking of it."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+from statekit.audit.advice.spelling import expression, plain, shown
+from statekit.audit.facts import Value
+from statekit.audit.judge import Verdict
+from statekit.audit.model import Category, Site
+from statekit.audit.natures import Nature
+from statekit.audit.states import State
+from statekit.audit.words import words_of
+
+__all__ = ["Subject"]
+
+KEYED = {"[]=", "del", "+=", "setdefault", "pop", "move_to_end"}
+MEMBERS = {"add", "discard", "remove"}
+HANDED = {"append", "appendleft", "put", "put_nowait", "add"}
+ALIVE = {
+    Nature.CLIENT,
+    Nature.EXECUTOR,
+    Nature.SCHEDULER,
+    Nature.LOCK,
+    Nature.QUEUE,
+    Nature.THREAD,
+    Nature.TASK,
+    Nature.PROCESS,
+}
+
+
+class Subject:
+    """One piece of state, under the names its project gives it."""
+
+    def __init__(self, verdict: Verdict, sites: tuple[Site, ...]) -> None:
+        if verdict.category is None:
+            raise ValueError(f"{verdict.state.qualified} was cleared")
+        self.verdict = verdict
+        self.category: Category = verdict.category
+        self.sites = sites
+
+    @property
+    def state(self) -> State:
+        return self.verdict.state
+
+    @property
+    def name(self) -> str:
+        """For a sentence: with its class, without its module."""
+        state = self.state
+        owner = state.owner.rpartition(".")[2] if state.shape in {"attribute", "class_attribute"} else ""
+        return shown(f"{owner}.{state.name}" if owner else state.name)
+
+    @cached_property
+    def words(self) -> list[str]:
+        """Of the bound name, in lower case."""
+        return words_of(self.state.name) or ["state"]
+
+    @property
+    def kebab(self) -> str:
+        """What it is called in the store."""
+        return "-".join(self.words)
+
+    @property
+    def snake(self) -> str:
+        """What it is called in code."""
+        name = plain("_".join(self.words))
+        module = self.state.module
+        taken = name != self.state.name and (
+            name in module.functions or name in module.classes or name in module.vars
+        )
+        return f"shared_{name}" if taken else name
+
+    @property
+    def shape(self) -> str:
+        """Where it hides, as the rules tell it."""
+        shape = self.state.shape
+        if shape not in {"container", "instance"}:
+            return shape
+        if self.state.holds or self.natures & ALIVE:
+            return "instance"
+        outright = {change.write.op for change in self.verdict.changes if not change.attribute}
+        if outright and outright <= {"="}:
+            return "rebind"
+        return "container" if self.natures & {Nature.CONTAINER, Nature.CACHE, Nature.COUNTER} else "instance"
+
+    @property
+    def natures(self) -> frozenset[Nature]:
+        return self.verdict.natures
+
+    @cached_property
+    def keys(self) -> list[str]:
+        """By what it is kept, as far as that can be spelt; constant keys are not among them."""
+        writes = [change.write for change in self.verdict.changes]
+        keyed = [one.key for one in writes if one.op in KEYED]
+        members = [one.key for one in writes if one.op in MEMBERS and not one.target.endswith("[]")]
+        spelt = filter(None, map(expression, [*keyed, *members]))
+        return list(
+            dict.fromkeys(key for key in spelt if not key.startswith(("'", '"')) and not key.isdigit())
+        )
+
+    @cached_property
+    def item(self) -> str:
+        """What is put in, where that is a plain name."""
+        writes = (change.write for change in self.verdict.changes)
+        spelt = (expression(one.key) for one in writes if one.op in HANDED)
+        return next(
+            (one for one in spelt if one and one.partition(".")[0] not in {"self", "cls", "None"}), ""
+        )
+
+    @cached_property
+    def fields(self) -> list[str]:
+        """Attributes and constant keys that are changed: what the state consists of."""
+        found = []
+        for change in self.verdict.changes:
+            key = change.write.key
+            found.append(change.attribute or (key.strip("'\"") if key[:1] in {"'", '"'} else ""))
+        return list(dict.fromkeys(plain(one) for one in found if one))
+
+    @cached_property
+    def ops(self) -> list[str]:
+        """How it is changed, as a reader says it."""
+        said = {"=": "set", "[]=": "item set", "+=": "counted up", "del": "deleted"}
+        return list(dict.fromkeys(said.get(c.write.op, f".{c.write.op}()") for c in self.verdict.changes))
+
+    @property
+    def made_by(self) -> Value | None:
+        """The call it was made by, where there is one."""
+        calls = [value for _, value in self.state.values if value.kind == "call"]
+        nested = [part for _, value in self.state.values if value.kind == "either" for part in value.parts]
+        return next(iter([*calls, *(one for one in nested if one.kind == "call")]), None)
+
+    @property
+    def is_async(self) -> bool:
+        """Whether those who change it are coroutines."""
+        changing = [change.function for change in self.verdict.changes]
+        if self.state.function:
+            changing.append(self.state.function)
+        return bool(changing) and changing[0].facts.is_async
+
+    def has(self, *words: str) -> bool:
+        """Whether the bound name contains one of the words."""
+        return bool(set(self.words) & set(words))

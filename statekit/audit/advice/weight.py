@@ -1,0 +1,69 @@
+"""How much a finding weighs: what its category weighs, and what is known about this one."""
+
+from __future__ import annotations
+
+from statekit.audit.advice.subject import Subject
+from statekit.audit.model import Category, Severity
+from statekit.audit.natures import Nature
+from statekit.audit.rules import sort_of
+from statekit.audit.words import words_of
+
+__all__ = ["NUMBERING", "dual", "receives", "severity"]
+
+SHARED = {
+    "redis",
+    "valkey",
+    "memcache",
+    "memcached",
+    "dragonfly",
+    "rabbitmq",
+    "amqp",
+    "broker",
+    "distributed",
+    "cluster",
+}
+NUMBERING = {"seq", "sequence", "next", "id", "ids", "number", "numbers", "serial", "ticket"}
+RECEIVING = {"bot", "consumer", "discord", "telegram", "subscriber", "listener", "slackapp"}
+
+
+def severity(subject: Subject) -> Severity:
+    """Wrong answers and lost work are errors, what is stale or multiplied is a warning, what may be meant a note."""
+    if dual(subject):
+        return Severity.NOTE
+    special = _SPECIAL.get(subject.category)
+    return (special(subject) if special else None) or sort_of(subject.category).severity
+
+
+def dual(subject: Subject) -> bool:
+    """Whether it is only the branch without a shared backend that keeps this in memory."""
+    verdict = subject.verdict
+    conditions = [*verdict.state.under] if verdict.state.shape != "app" else []
+    said = {word for one in conditions for word in words_of(one)}
+    return bool(said & SHARED) or any("dual" in note or "shared backend" in note for note in verdict.notes)
+
+
+def _worker(subject: Subject) -> Severity | None:
+    return Severity.WARNING if Nature.EXECUTOR in subject.natures else None
+
+
+def _counter(subject: Subject) -> Severity | None:
+    made = subject.made_by
+    counts = made is not None and made.text.rpartition(".")[2] == "count"
+    return Severity.ERROR if counts or set(subject.words) & NUMBERING else None
+
+
+def receives(subject: Subject) -> bool:
+    """Whether it is a client to which messages come: every process that has one gets them all."""
+    made = subject.made_by
+    return bool((set(words_of(made.text) if made else []) | set(subject.words)) & RECEIVING)
+
+
+def _client(subject: Subject) -> Severity | None:
+    return Severity.ERROR if receives(subject) else None
+
+
+_SPECIAL = {
+    Category.BACKGROUND_WORKER: _worker,
+    Category.COUNTER: _counter,
+    Category.CLIENT_POOL: _client,
+}
