@@ -14,6 +14,24 @@ from statekit.audit.words import words_of
 
 __all__ = ["Subject"]
 
+VAGUE = {
+    "client",
+    "session",
+    "engine",
+    "pool",
+    "cache",
+    "lock",
+    "queue",
+    "state",
+    "data",
+    "instance",
+    "config",
+    "settings",
+    "db",
+    "conn",
+    "redis",
+    "executor",
+}
 KEYED = {"[]=", "del", "+=", "setdefault", "pop", "move_to_end"}
 MEMBERS = {"add", "discard", "remove"}
 HANDED = {"append", "appendleft", "put", "put_nowait", "add"}
@@ -57,8 +75,14 @@ class Subject:
 
     @property
     def kebab(self) -> str:
-        """What it is called in the store."""
-        return "-".join(self.words)
+        """What it is called in the store: its name, with its class or file where the name says little."""
+        if len(self.words) > 1 or self.words[0] not in VAGUE:
+            return "-".join(self.words)
+        home = self.state.owner.rpartition(".")[2] or self.state.module.path.rpartition("/")[2].removesuffix(
+            ".py"
+        )
+        around = [word for word in words_of(home) if word != self.words[0]]
+        return "-".join([*around[-3:], *self.words])
 
     @property
     def snake(self) -> str:
@@ -94,9 +118,10 @@ class Subject:
         keyed = [one.key for one in writes if one.op in KEYED]
         members = [one.key for one in writes if one.op in MEMBERS and not one.target.endswith("[]")]
         spelt = filter(None, map(expression, [*keyed, *members]))
-        return list(
-            dict.fromkeys(key for key in spelt if not key.startswith(("'", '"')) and not key.isdigit())
+        said = (
+            key for key in spelt if key[0] not in "'\"" and not key.isdigit() and key not in {"self", "cls"}
         )
+        return list(dict.fromkeys(said))
 
     @cached_property
     def item(self) -> str:
