@@ -74,6 +74,8 @@ class Function(NamedTuple):
     """What else was noticed: ``429``, ``yield``, ``compares-time``, ``forever`` (a loop without end), ``sql``."""
     holds: tuple[tuple[str, int, Value], ...]
     """Local variables that were given a container or the result of a call: name, line, value."""
+    spawns: tuple[tuple[str, int, str, str], ...] = ()
+    """Threads and tasks made here: by what, on which line, what they are assigned to ('' if nothing), what they run."""
     dropped: tuple[str, ...] = ()
     """Chains called as statements only: nobody here looks at what they answer."""
 

@@ -17,7 +17,7 @@ from statekit.audit.project import ClassIn, FunctionIn, Project
 from statekit.audit.purity import Purity
 from statekit.audit.reach import Phase, Reach
 from statekit.audit.reading.chains import root_of
-from statekit.audit.states import Change, State, States
+from statekit.audit.states import BUILDERS, Change, State, States
 from statekit.audit.words import hinted, words_of
 
 __all__ = ["Judge", "Verdict"]
@@ -25,6 +25,14 @@ __all__ = ["Judge", "Verdict"]
 REMOVING = {"del", "pop", "popitem", "popleft", "clear", "remove", "discard", "cache_clear"}
 ASKING = ("request", "user", "tenant", "session", "token", "client", "ip", "addr", "email", "account", "org", "sid", "key", "id", "uuid")
 """Words of keys that come with a request."""
+KEYED = (
+    ({"user", "session", "sid", "token", "conversation", "chat", "nonce", "state"}, Category.SESSION_STORE, 0.6),
+    ({"ip", "addr", "remote", "host"}, Category.RATE_LIMITER, 0.6),
+    ({"tenant", "org", "organization", "workspace", "site"}, Category.TENANT_CONFIG, 0.5),
+    ({"job", "task", "run", "pid", "process"}, Category.BACKGROUND_WORKER, 0.6),
+    ({"websocket", "ws", "client", "room", "connection", "socket", "channel"}, Category.CONNECTION_MANAGER, 0.6),
+)
+"""What keys say about what is kept under them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +63,8 @@ class Judge:
     def verdict(self, state: State) -> Verdict:
         if state.shape == "decorator":
             return self._decorated(state)
+        if state.shape == "spawn":
+            return self._spawned(state)
         natures = self._natures(state)
         cleared = self._by_nature(state, natures)
         if cleared:
@@ -111,6 +121,8 @@ class Judge:
             return self._clear(state, "test or command only", natures)
         if Nature.LOCK in natures:
             return self._lock(state, natures)
+        if Nature.LIMITER in natures:
+            return self._found(state, Category.RATE_LIMITER, sure, "a limiter of this process", natures)
         if Nature.SCHEDULER in natures:
             return self._found(state, Category.BACKGROUND_WORKER, Confidence.HIGH, "a scheduler in each process", natures)
         if Nature.EXECUTOR in natures:
@@ -121,7 +133,23 @@ class Judge:
             return self._found(state, Category.EVENT_BUS, sure, "a queue only this process sees", natures)
         if natures & {Nature.THREAD, Nature.TASK, Nature.PROCESS} and not self._of_a_request(state):
             return self._found(state, Category.BACKGROUND_WORKER, Confidence.MEDIUM, "work that goes on in this process", natures)
+        return self._holds_client(state, natures)
+
+    def _holds_client(self, state: State, natures: frozenset[Nature]) -> Verdict | None:
+        """An object that keeps a client in an attribute; or a name that says client, set to something unknown."""
+        if state.holds and state.shape in {"container", "instance", "app"} and not any(c.attribute and c.at_run_time for c in state.changes):
+            if self._keeps_client(state.holds):
+                return self._found(state, Category.CLIENT_POOL, Confidence.MEDIUM, "an object that keeps a client", natures)
+        named = words_of(state.name)[-1:] and words_of(state.name)[-1] in {"client", "clients", "engine", "pool", "redis", "driver", "producer"}
+        rebound = any(c.write.op in {"=", "[]="} and not c.attribute for c in state.changes)
+        if named and rebound and natures <= {Nature.NONE, Nature.UNKNOWN} and Nature.UNKNOWN in natures and state.shape in {"container", "class_attribute", "app"}:
+            return self._found(state, Category.CLIENT_POOL, Confidence.MEDIUM, "set to a client", natures)
         return None
+
+    def _keeps_client(self, owner: ClassIn) -> bool:
+        """Whether objects of a class have a client among their attributes."""
+        writes = (write for one in owner.line() for _, found in self.states.assigned_of(one) for write in found)
+        return any(Nature.CLIENT in self.natures.of(function, write.value) for function, write in writes)
 
     def _of_a_request(self, state: State) -> bool:
         """Attributes of objects that live for a request, and variables of such functions."""
@@ -139,6 +167,8 @@ class Judge:
             for chain, calls, targets in function.facts.guards:
                 if words_of(state.name) == words_of(root_last(chain)):
                     effect = self.purity.effect_in(function, calls)
+                    if not effect and any("Semaphore" in value.text or "Limiter" in value.text for _, value in state.values):
+                        effect = next((one for one in calls if "log" not in one), "")  # so many at once, whatever it is
                     if effect:
                         guarded.append(effect)
         if guarded:
@@ -148,23 +178,33 @@ class Judge:
     # -- what is written -----------------------------------------------------------------------------------------------
 
     def _written(self, state: State, natures: frozenset[Nature]) -> Verdict:
-        run = [c for c in state.changes if c.at_run_time and not self._registers(c)]
+        run = [c for c in state.changes if c.at_run_time and not self._registers(c) and not self._builds(state, c)]
         if state.holds and state.shape != "decorator":
-            run = [c for c in run if c.attribute or c.write.op not in {"=", "[]="} or not self._lazy(c)] or run
+            run = [c for c in run if c.attribute or not self._lazy(c)] or run
         if not state.changes:
             return self._clear(state, "constant", natures)
         if not run:
             return self._clear(state, "set at start-up", natures)
         if natures & {Nature.BACKEND}:
             return self._clear(state, "shared backend", natures)
+        if self._collects(state, run):
+            return self._clear(state, "registry", natures)
+        if self._about_itself(state):
+            return self._clear(state, "telemetry of the process", natures)
         if self._warns_once(state, run):
             return self._clear(state, "warn once", natures)
-        if state.holds and not any(c.attribute for c in run):
+        if state.holds and all(not c.attribute and self._lazy(c) for c in run):
             return self._clear(state, "an object nobody changes", natures)
         lazy = all(self._lazy(c) for c in run)
         if lazy and not any(c.write.op in REMOVING for c in run):
             return self._filled_once(state, natures, run)
         return self._state(state, natures, run)
+
+    def _builds(self, state: State, change: Change) -> bool:
+        """Whether a constructor sets it: where its object lasts, that happens once."""
+        function = change.function
+        owner = function.module.classes.get(function.facts.within)
+        return function.last in BUILDERS and change.write.op == "=" and state.owner != function.facts.within and (owner is None or owner not in self.reach.serving)
 
     def _registers(self, change: Change) -> bool:
         """Whether the function that writes is one that collects things at import: a decorator, a registry."""
@@ -190,6 +230,19 @@ class Judge:
         tests = change.function.facts.tests
         return any(one == target or one.startswith(target + "[") or one == target + "[]" for one in tests)
 
+    @staticmethod
+    def _collects(state: State, run: list[Change]) -> bool:
+        """A registry that code fills and nobody empties: the same in each process."""
+        words = set(words_of(state.name)) | (set(words_of(state.holds.name)) if state.holds else set())
+        if not words & {"registry", "registered", "registries", "plugins", "plugin", "hooks", "formats"}:
+            return False
+        return not any(c.write.op in REMOVING for c in run)
+
+    @staticmethod
+    def _about_itself(state: State) -> bool:
+        words = set(words_of(state.module.path.replace("/", "_"))) | set(words_of(state.name))
+        return bool(words & {"otel", "opentelemetry", "telemetry", "tracing", "tracer", "prometheus", "profiler", "logging"}) and not words & {"buffer", "session"}
+
     def _warns_once(self, state: State, run: list[Change]) -> bool:
         values = {c.write.value.text for c in run if c.write.op == "=" and c.write.value and c.write.value.kind == "const"}
         rebinds_only = all(c.write.op == "=" and not c.attribute for c in run)
@@ -203,13 +256,25 @@ class Judge:
         """Written where nothing was: whether it could differ is a matter of where it comes from."""
         if state.holds and any(c.attribute for c in state.changes if c.at_run_time):
             return self._state(state, natures, run)
+        inner = self._inner(run)
+        if Nature.LOCK in inner:
+            return self._found(state, Category.LOCK, Confidence.MEDIUM, "locks of this process, made on demand", natures, run)
+        if Nature.CLIENT in inner:
+            return self._found(state, Category.CLIENT_POOL, Confidence.HIGH, "clients made on demand", natures, run)
+        if inner & {Nature.TASK, Nature.THREAD, Nature.PROCESS, Nature.QUEUE, Nature.EVENT}:
+            return self._state(state, natures, run)
         outside = next(filter(None, (self.purity.outside_of(c.function) for c in run)), "")
         whole = all(c.write.op == "=" for c in run)
         if not outside:
             return self._clear(state, "idempotent lazy" if whole else "pure memo", natures)
         if whole and any(nature in natures for nature in (Nature.UNKNOWN, Nature.OBJECT)) and not self._reads_data(outside):
             return self._clear(state, "idempotent lazy", natures)
-        return self._found(state, Category.MEMO_CACHE, Confidence.MEDIUM, f"remembers what {outside} said", natures, run)
+        category = self.category(state, natures, run, {Category.MEMO_CACHE: 2.0})
+        return self._found(state, category, Confidence.MEDIUM, f"remembers what {outside} said", natures, run)
+
+    def _inner(self, run: list[Change]) -> set[Nature]:
+        """The natures of what is put in."""
+        return {nature for c in run if c.write.value for nature in self.natures.of(c.function, c.write.value)}
 
     @staticmethod
     def _reads_data(outside: str) -> bool:
@@ -231,7 +296,8 @@ class Judge:
 
     # -- what it is for ----------------------------------------------------------------------------------------------------
 
-    def category(self, state: State, natures: frozenset[Nature], run: list[Change]) -> Category:
+    def category(self, state: State, natures: frozenset[Nature], run: list[Change], start: dict[Category, float] | None = None) -> Category:
+        """What the state is for: names weigh, and what is written weighs more."""
         names: list[tuple[str, float]] = [(state.name, 2.0)]
         attributes = Counter(c.attribute for c in run if c.attribute)
         names += [(name, 1.2) for name, _ in attributes.most_common(4)]
@@ -242,11 +308,13 @@ class Judge:
         names += [(c.function.last, 0.25) for c in run[:6]]
         names.append((state.module.path.rpartition("/")[2].removesuffix(".py"), 0.4))
         points = hinted(names)
+        for one, weight in (start or {}).items():
+            points[one] = points.get(one, 0.0) + weight
         self._by_writes(state, natures, run, points)
         if not points:
             return Category.OTHER_SINGLETON
         best = max(points, key=lambda one: points[one])
-        return best if points[best] >= 1.5 else Category.OTHER_SINGLETON
+        return best if points[best] >= 1.2 else Category.OTHER_SINGLETON
 
     def _by_writes(self, state: State, natures: frozenset[Nature], run: list[Change], points: dict[Category, float]) -> None:
         def add(category: Category, weight: float) -> None:
@@ -259,20 +327,22 @@ class Judge:
             add(Category.RATE_LIMITER, 3.0)
         if timed and Category.RATE_LIMITER in points:
             add(Category.RATE_LIMITER, 1.0)
+        if timed and "last" in words_of(state.name):
+            add(Category.RATE_LIMITER, 1.0)
         if Nature.CACHE in natures:
             add(Category.MEMO_CACHE, 2.0)
         if timed and Category.MEMO_CACHE in points:
             add(Category.MEMO_CACHE, 0.7)
-        inner = {nature for c in run if c.write.value for nature in self.natures.of(c.function, c.write.value)}
+        inner = self._inner(run)
         for nature, category in (
             (Nature.THREAD, Category.BACKGROUND_WORKER), (Nature.TASK, Category.BACKGROUND_WORKER), (Nature.PROCESS, Category.BACKGROUND_WORKER),
             (Nature.LOCK, Category.LOCK), (Nature.QUEUE, Category.EVENT_BUS), (Nature.EVENT, Category.EVENT_BUS), (Nature.CLIENT, Category.CLIENT_POOL),
         ):  # fmt: skip
             if nature in inner:
                 add(category, 3.0)
-        if Nature.COUNTER in natures or any(c.write.op == "+=" for c in run):
-            numeric = all(c.write.op in {"+=", "="} for c in run)
-            add(Category.COUNTER, 2.0 if numeric and not state.holds else 0.5)
+        numeric = any(value.kind == "const" and value.text.isdigit() for _, value in state.values) or "int" in state.annotation
+        if Nature.COUNTER in natures or (numeric and any(c.write.op == "+=" and not c.attribute for c in run)):
+            add(Category.COUNTER, 3.0)
         ops = {c.write.op for c in run if not c.attribute}
         whole = ops == {"="}
         if whole and Category.TENANT_CONFIG in points:
@@ -282,6 +352,31 @@ class Judge:
             add(Category.CONNECTION_MANAGER, 3.0)
         if any(self._lazy(c) for c in run) and Nature.CONTAINER in natures:
             add(Category.MEMO_CACHE, 0.5)
+        for words, category, weight in KEYED:
+            if any(words & set(words_of(c.write.key)) for c in run):
+                add(category, weight)
+        if whole and any(self.purity.outside_of(c.function) for c in run):
+            add(Category.MEMO_CACHE, 0.8)
+
+    # -- threads and tasks -----------------------------------------------------------------------------------------------------
+
+    def _spawned(self, state: State) -> Verdict:
+        function = state.function
+        phase = self.reach.phase(function) if function else Phase.UNKNOWN
+        if function is None or phase is Phase.COMMAND:
+            return self._clear(state, "command only")
+        place = self.states.places.of(function, state.annotation.removesuffix("()")) if state.annotation else None
+        target = place.what if place and isinstance(place.what, FunctionIn) else None
+        endless = target is not None and ("forever" in target.facts.marks or any("sleep" in chain for chain in target.facts.calls))
+        task = state.annotation.endswith("()") or state.name in {"create_task", "ensure_future"}
+        joined = any(chain.endswith((".join", ".result")) or chain in {"asyncio.gather", "asyncio.wait", "gather"} for chain in function.facts.calls)
+        if endless:
+            return self._found(state, Category.BACKGROUND_WORKER, Confidence.HIGH if phase is not Phase.UNKNOWN else Confidence.MEDIUM, "a loop in each process", frozenset(), [])
+        if not task and phase is Phase.RUNTIME and not joined:
+            return self._found(state, Category.BACKGROUND_WORKER, Confidence.MEDIUM, "work a restart loses", frozenset(), [])
+        if phase is Phase.STARTUP and function in self.reach.starters and not joined:
+            return self._found(state, Category.BACKGROUND_WORKER, Confidence.MEDIUM, "started in each process", frozenset(), [])
+        return self._found(state, Category.BACKGROUND_WORKER, Confidence.LOW, "work a restart loses", frozenset(), [])
 
     # -- decorators ------------------------------------------------------------------------------------------------------------
 
@@ -297,14 +392,23 @@ class Judge:
     def _caches(self, function: FunctionIn, decorator: Value) -> bool:
         dotted = self.project.dotted(function.module, decorator.text)
         last = dotted.rpartition(".")[2]
-        if dotted not in self.catalogue.cache_decorators:
-            return False
-        return not (last == "cache" and "." in decorator.text and "functools" not in dotted)
+        if function.facts.outer or last.startswith(("no_", "never", "clear", "invalidate", "without")):
+            return False  # a cache in a function that is called anew ends with the call
+        if dotted in self.catalogue.cache_decorators:
+            return not (last == "cache" and "." in decorator.text and "functools" not in dotted)
+        words = set(words_of(last))
+        own = isinstance(self.project.named(function.module, decorator.text.partition(".")[0]), FunctionIn)
+        return bool(words & {"memoize", "memoized", "lru"}) or ("cache" in words and (own or "resource" in words or "data" in words) and not words & {"control", "page", "key", "redis", "property"})
 
     def _cached(self, state: State, function: FunctionIn, decorator: Value) -> Verdict:
         returned = frozenset(nature for one in function.facts.returns for nature in self.natures.of(function, one))
-        if Nature.CLIENT in returned:
+        owners = [found for one in function.facts.returns if (found := self.states.places.class_of(function, one))]
+        if Nature.CLIENT in returned or any(self._keeps_client(one) for one in owners):
             return self._found(state, Category.CLIENT_POOL, Confidence.MEDIUM, "keeps one client a process", returned, [])
+        changed = [c for one in owners for c in self.states.inner_changes(one) if c.phase is Phase.RUNTIME]
+        if changed:
+            category = self.category(State("instance", state.module, state.line, state.name, holds=owners[0]), returned, changed)
+            return self._found(state, category, Confidence.MEDIUM, "one object for all, changed at run time", returned, changed)
         outside = self.purity.outside_of(function)
         timed = any(name in {"ttl", "timeout", "seconds", "expire"} for name, _ in decorator.named) or "ttl" in decorator.text.lower() or "TTLCache" in str(decorator)
         cleared = self._cleared(function)
@@ -327,7 +431,3 @@ class Judge:
 def root_last(chain: str) -> str:
     """The last name of a chain: of ``self._lock`` and of ``locks[]`` alike."""
     return chain.replace("[]", "").replace("()", "").rpartition(".")[2] or root_of(chain)
-
-
-def _unused(one: ClassIn) -> str:
-    return one.name

@@ -32,6 +32,7 @@ class Nature(StrEnum):
     CACHE = "cache"
     LOCAL = "context local"
     HARMLESS = "harmless"
+    LIMITER = "rate limiter"
     METRIC = "metric"
     BACKEND = "shared backend"
     OBJECT = "object of the project"
@@ -41,6 +42,8 @@ class Nature(StrEnum):
 LISTS: tuple[tuple[str, Nature], ...] = (
     ("context_locals", Nature.LOCAL),
     ("metrics", Nature.METRIC),
+    ("shared", Nature.BACKEND),
+    ("limiters", Nature.LIMITER),
     ("schedulers", Nature.SCHEDULER),
     ("executors", Nature.EXECUTOR),
     ("threads", Nature.THREAD),
@@ -85,6 +88,8 @@ class Natures:
 
     def _called(self, function: FunctionIn, value: Value, deep: int) -> set[Nature]:
         dotted = self.project.dotted(function.module, value.text)
+        if dotted.rpartition(".")[2] == "cast" and value.parts:
+            return self.of(function, value.parts[-1], deep - 1)
         field = self._field(value, dotted)
         if field is not None:
             return self.of(function, field, deep - 1)
@@ -122,6 +127,9 @@ class Natures:
         for key, nature in LISTS:
             if dotted in getattr(self.catalogue, key):
                 return nature
+        last = dotted.rpartition(".")[2]
+        if "." in dotted and last.endswith(("Client", "ConnectionPool", "Connector")) and not last.startswith("Test"):
+            return Nature.CLIENT
         return Nature.UNKNOWN
 
     def _named(self, function: FunctionIn, value: Value, deep: int) -> set[Nature]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from statekit.audit.facts import Value, Write
 from statekit.audit.project import ClassIn, FunctionIn, Module, Outside, Project, Var
@@ -13,9 +13,12 @@ from statekit.audit.reading.chains import parts_of
 __all__ = ["Attribute", "Place", "Places"]
 
 OF_THE_APP = re.compile(
-    r"^(?:.*[.:])?(?:app|application|_app|current_app|fastapi_app|asgi_app|flask_app|server_app|api)"
-    r"(?P<where>\.state\.|\.config\[\]|\.extensions\[\]|\[\])(?P<name>\w*)"
+    r"^(?:.*[.:])?(?:(?:app|application|_app|current_app|fastapi_app|asgi_app|flask_app|server_app)"
+    r"|(?:FastAPI|Flask|Starlette|Quart|Sanic|Application|Litestar|_get_current_object)\(\))"
+    r"(?P<where>\.state\.|\.config\.|\.config\[\]|\.extensions\[\]|\.settings\[\]|\[\]|\.)(?P<name>\w*)"
 )
+OWN_TO_APPS = {"router", "state", "config", "extensions", "conf", "routes", "url_map", "view_functions", "jinja_env", "json", "logger", "name"}
+"""Attributes a framework's application has of itself."""
 DEEP = 6
 
 
@@ -84,14 +87,22 @@ class Places:
     def _follow(self, function: FunctionIn, chain: str, deep: int) -> Place | None:
         parts = parts_of(chain)
         place = self._root(function, parts[0], deep)
+        if chain.startswith("self.settings[]"):  # Tornado's handlers see the application's settings as their own
+            return Place("app", "settings[]:")
         app = OF_THE_APP.match(chain)
-        if app and not (place and place.kind == "var" and isinstance(place.what, Var) and self.type_of(place.what)):
+        if app and not self._of_the_project(place) and not (app["where"] == "." and app["name"] in OWN_TO_APPS):
             return Place("app", app["where"].strip(".") + ":" + app["name"])
         for part in parts[1:]:
             if place is None:
                 return None
             place = self._step(place, part, deep)
         return place
+
+    def _of_the_project(self, place: Place | None) -> bool:
+        """Whether what is called `app` is a module, or an object of a class of the project."""
+        if place is None or place.kind in {"outside", "function"}:
+            return False
+        return not isinstance(place.what, Var) or self.type_of(place.what) is not None
 
     def _root(self, function: FunctionIn, root: str, deep: int) -> Place | None:
         facts = function.facts
@@ -173,8 +184,21 @@ class Places:
                 chain = value.text + ("()" if value.kind == "call" else "")
                 found = self.of(function, chain, deep)
                 if found and found.kind in {"var", "attribute", "object"}:
-                    return found
+                    return replace(found, fresh=found.fresh and not self._kept(function))
         return None
+
+    @staticmethod
+    def _kept(function: FunctionIn) -> bool:
+        """Whether a decorator keeps what the function made: everyone is given the same object."""
+        return any("cache" in one.text or "singleton" in one.text or "memo" in one.text for one in function.facts.decorators)
+
+    def _wrapped(self, function: FunctionIn, value: Value, deep: int) -> ClassIn | None:
+        """What a factory of the project is given to close over: ``limited(Limiter())``."""
+        place = self.of(function, value.text, deep)
+        if place is None or not isinstance(place.what, FunctionIn):
+            return None
+        given = (self.class_of(function, one, deep - 1) for one in value.parts if one.kind == "call")
+        return next(filter(None, given), None)
 
     # -- types -----------------------------------------------------------------------------------------------
 
@@ -227,6 +251,8 @@ class Places:
             return next(filter(None, (self.class_of(function, one, deep - 1) for one in value.parts)), None)
         if value.kind not in {"call", "chain"}:
             return None
+        if value.kind == "call" and value.parts and deep == DEEP:
+            return self.class_of(function, value, deep - 1) or self._wrapped(function, value, deep - 1)
         place = self.of(function, value.text + ("()" if value.kind == "call" else ""), deep - 1)
         if place is None or place.inside:
             return None

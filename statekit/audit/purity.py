@@ -15,6 +15,10 @@ SHIPPED = {"__file__", "files", "resources", "pkgutil", "importlib", "inspect", 
 """Names that show that what is read came with the code."""
 
 
+ABOUT_CODE = ("staticfiles", "finders", "pkg_resources", "entry_points", "get_model", "django.forms", "django.apps", "._meta", "importlib", "translation", "get_template")
+"""What looks at the code, its templates and its shipped files: the same in each process."""
+
+
 class Purity:
     """Looks into a function and into those of the project it calls."""
 
@@ -38,7 +42,7 @@ class Purity:
         facts = function.facts
         if "sql" in facts.marks:
             return "SQL"
-        shipped = any(root_of(one) in SHIPPED for one in (*facts.reads, *facts.calls))
+        shipped = "static" in function.last or any(root_of(one) in SHIPPED or "static" in one.lower() for one in (*facts.reads, *facts.calls))
         for chain in facts.calls:
             found = self._call(function, chain, deep, shipped)
             if found:
@@ -53,6 +57,8 @@ class Purity:
             return ""
         dotted = self.project.dotted(function.module, chain)
         last = dotted.rpartition(".")[2]
+        if any(word in dotted for word in ABOUT_CODE):
+            return ""
         if dotted.startswith(("re.", "os.path.join", "logging.", "logger.", "math.", "json.", "inspect.", "importlib.", "typing.")):
             return ""
         if last in self.catalogue.impure and ("." in chain or last in {"open", "urlopen"}):

@@ -48,6 +48,8 @@ class Reach:
         self.commands: set[FunctionIn] = set()
         self.edges: dict[FunctionIn, set[FunctionIn]] = defaultdict(set)
         self.callers: dict[FunctionIn, set[FunctionIn]] = defaultdict(set)
+        self.serving: set[ClassIn] = set()
+        """Classes with an object for each request, connection or message."""
         self.registered: set[ClassIn] = set()
         """Classes given to a framework: middleware, handlers."""
         self._last = {one.last for one in project.functions()}
@@ -59,7 +61,8 @@ class Reach:
         self._adopt()
         self.runtime = self._closure(self.handlers)
         self.startup = self._closure(self._roots())
-        self.command = self._closure(self.commands)
+        mains = [module.functions["<main>"] for module in project.modules if not module.facts.error]
+        self.command = self._closure([*self.commands, *mains])
 
     # -- questions ---------------------------------------------------------------------------------------------
 
@@ -138,6 +141,7 @@ class Reach:
         if name in {"__init__", "__new__", "__post_init__", "as_view"}:
             return
         if any(base in known.request_bases or base.endswith(("View", "Handler", "Consumer", "ViewSet", "Endpoint", "Resource")) for base in outside):
+            self.serving.add(owner)
             self.handlers.setdefault(function, f"{owner.name} serves requests")
         elif any(base.endswith("Middleware") or base.endswith("MiddlewareMixin") for base in outside) and name in {
             "__call__", "dispatch", "process_request", "process_response", "process_view", "process_exception", "before_request", "after_request",

@@ -12,11 +12,15 @@ from statekit.audit.places import Attribute, Place, Places
 from statekit.audit.project import ClassIn, FunctionIn, Module, Project, Var
 from statekit.audit.reach import Phase, Reach
 from statekit.audit.reading.chains import root_of
+from statekit.audit.words import words_of
 
 __all__ = ["Change", "State", "States"]
 
 BUILDERS = {"__init__", "__new__", "__post_init__", "__set_name__", "__init_subclass__", "__call__.<meta>", "setUp", "__setstate__", "__attrs_post_init__", "model_post_init"}
-UNSET = Value("unset")
+STAYING = set(
+    "manager store storage registry service server pool cache broker hub tracker executor dispatcher monitor scheduler queue limiter backend engine layer bot runner controller coordinator provider daemon gateway bus supervisor throttler collector inserter buffer".split()
+)
+"""Last words of names of classes of which a process has one object."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +131,9 @@ class States:
             if isinstance(place.via, Var):
                 self.of_var[place.via].append(Change(change.function, change.write, change.phase, what.name))
         elif place.kind == "app":
-            self.of_app[str(what)].append(change)
+            where = str(what)
+            key = change.write.key
+            self.of_app[where + key.strip("'") if where.endswith(":") and key.startswith("'") else where].append(change)
         elif place.kind == "closure":
             self.of_closure[change.function.module, str(what)].append(change)
 
@@ -144,11 +150,14 @@ class States:
             self._by_nature(one, found)
         for function in self.project.functions():
             self._by_cached_getter(function, found)
+            if function in self.reach.startup and function not in self.reach.runtime:
+                self._made_at_startup(function, found)
         for name, changes in self.of_app.items():
             for change in changes:
                 owner = change.write.value and self.places.class_of(change.function, change.write.value)
                 if owner:
                     found.setdefault(owner, f"app:{name}")
+        self._of_unknown_life(found)
         return self._held_by(found)
 
     def _by_nature(self, one: ClassIn, found: dict[ClassIn, str]) -> None:
@@ -172,6 +181,26 @@ class States:
                 owner = self.places.class_of(function, value)
                 if owner:
                     found.setdefault(owner, f"cached:{function.name}")
+
+    def _of_unknown_life(self, found: dict[ClassIn, str]) -> None:
+        """Classes whose name says that one object is meant to stay, and that no request is seen to make."""
+        made: dict[ClassIn, set[str]] = defaultdict(set)
+        for function in self.project.functions():
+            for chain in function.facts.calls:
+                if chain.rpartition(".")[2].rstrip("_")[:1].isupper() or chain.endswith("cls"):
+                    place = self.places.of(function, chain)
+                    if place and place.kind == "class" and isinstance(place.what, ClassIn):
+                        made[place.what].add("request" if function in self.reach.runtime and function.last not in BUILDERS else "else")
+        for one in self.project.classes():
+            words = words_of(one.name)
+            if words and words[-1] in STAYING and one not in found and "request" not in made[one]:
+                found[one] = "unknown"
+
+    def _made_at_startup(self, function: FunctionIn, found: dict[ClassIn, str]) -> None:
+        for chain in function.facts.calls:
+            place = self.places.of(function, chain)
+            if place and place.kind == "class" and isinstance(place.what, ClassIn):
+                found.setdefault(place.what, f"startup:{function.name}")
 
     def _held_by(self, found: dict[ClassIn, str]) -> dict[ClassIn, str]:
         """What a lasting object keeps in its attributes lasts too."""
@@ -242,13 +271,22 @@ class States:
         for attribute in self._by_owner.get(owner, ()):
             yield attribute.name, self.of_attribute[attribute]
 
+    def assigned_of(self, owner: ClassIn) -> Iterator[tuple[tuple[ClassIn, str], list[tuple[FunctionIn, Write]]]]:
+        """What methods of a class set the attributes of their object to."""
+        if not hasattr(self, "_assigned_by"):
+            self._assigned_by: dict[ClassIn, list[tuple[ClassIn, str]]] = defaultdict(list)
+            for key in self.places.assigned:
+                self._assigned_by[key[0]].append(key)
+        for key in self._assigned_by.get(owner, ()):
+            yield key, self.places.assigned[key]
+
     def _of_class(self, one: ClassIn) -> Iterator[State]:
         outside = one.module.functions["<module>"]
         mine = {name: changes for name, changes in self._attributes_of(one)}
         for name, bindings in one.body.items():
             changes = mine.get(name, [])
-            own = any(w.op == "=" and f.facts.within == one.name and f.last in BUILDERS for f, w in self.places.assigned.get((one, name), ()))
-            shared = [c for c in changes if not own or c.write.target.startswith("cls.")]
+            own = any(f.last in BUILDERS for f, _ in self.places.assigned.get((one, name), ()))
+            shared = [c for c in changes if self._of_the_class(one, c, own)]
             yield State(
                 "class_attribute", one.module, bindings[0].line, name, one.name,
                 values=[(outside, b.value) for b in bindings], annotation=bindings[0].annotation, changes=shared,
@@ -256,6 +294,13 @@ class States:
             )  # fmt: skip
         if one in self.lasting:
             yield from self._of_object(one, mine)
+
+    def _of_the_class(self, one: ClassIn, change: Change, own: bool) -> bool:
+        """Whether a write changes what all objects share, not an attribute an object has of its own."""
+        target = change.write.target
+        if not target.startswith("self."):
+            return True
+        return not own and (change.write.op != "=" or target.count(".") > 1 or one in self.lasting)
 
     def _of_object(self, one: ClassIn, mine: dict[str, list[Change]]) -> Iterator[State]:
         """Attributes of an object that lasts and is not the value of a module's variable."""
@@ -281,6 +326,9 @@ class States:
             changes = [c for c in self.of_closure.get((function.module, f"{facts.name}::{name}"), ())]
             if changes:
                 yield State("closure", function.module, line, name, facts.name, values=[(function, value)], changes=changes)
+        for made, line, name, ran in facts.spawns:
+            if "." not in name and name not in function.module.vars:
+                yield State("spawn", function.module, line, name or made.rpartition(".")[2], facts.name, annotation=ran, function=function)
         if facts.decorators:
             yield State("decorator", function.module, facts.line, function.last, facts.within, function=function)
 

@@ -11,40 +11,50 @@ __all__ = ["hinted", "words_of"]
 
 _SPLIT = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 
-HINTS: tuple[tuple[Category, frozenset[str]], ...] = (
-    (Category.LOCK, frozenset("lock locks mutex semaphore semaphores sem".split())),
-    (
-        Category.RATE_LIMITER,
-        frozenset("limit limiter limits ratelimit ratelimiter rate throttle throttles throttled throttler attempt attempts quota quotas cooldown cooldowns backoff bucket buckets hits failures blocked bans strikes flood debounce".split()),
-    ),
-    (
-        Category.SESSION_STORE,
-        frozenset("session sessions sess token tokens otp otps nonce nonces state states captcha captchas login logins logged conversation conversations chat chats history histories pending verification codes code challenge challenges csrf cookie cookies auth oauth context contexts users user wizard dialog thread_ids memory memories messages".split()),
-    ),
-    (Category.FLAG_CACHE, frozenset("flag flags feature features toggle toggles experiment experiments rollout maintenance killswitch switches".split())),
-    (
-        Category.CONNECTION_MANAGER,
-        frozenset("connection connections websocket websockets socket sockets ws peers clients sids sid rooms room presence online consoles terminals viewers connected".split()),
-    ),
-    (
-        Category.EVENT_BUS,
-        frozenset("queue queues subscriber subscribers subscription subscriptions listener listeners bus event events signal signals observers watchers pubsub channels channel inbox mailbox streams stream broker topics callbacks notifications".split()),
-    ),
-    (
-        Category.BACKGROUND_WORKER,
-        frozenset("task tasks job jobs worker workers thread threads process processes procs executor scheduler schedulers future futures running runs poller pollers monitor timers timer pool downloads progress loops run background daemon status statuses".split()),
-    ),
-    (Category.MEMO_CACHE, frozenset("cache caches cached memo memoized lookup index indexes snapshot snapshots loaded resolved fetched known stale ttl lru".split())),
-    (
-        Category.TENANT_CONFIG,
-        frozenset("config configs configuration configurations setting settings tenant tenants org orgs options option prefs preferences conf cfg site sites theme default defaults mode env parameters params".split()),
-    ),
-    (Category.COUNTER, frozenset("count counts counter counters seq sequence total totals num number stats stat statistics metrics ids id next usage".split())),
-    (
-        Category.CLIENT_POOL,
-        frozenset("client engine pool db database driver redis conn http requests api mongo producer bot browser model models pipeline pipelines llm provider providers".split()),
-    ),
-)  # fmt: skip
+STRONG: dict[Category, str] = {
+    Category.LOCK: "lock locks mutex semaphore semaphores inflight busy",
+    Category.RATE_LIMITER: "limiter limiters ratelimit ratelimiter throttle throttles throttled throttler throttling attempt attempts quota quotas "
+    "cooldown cooldowns backoff debounce flood bans banned strikes penalty",
+    Category.SESSION_STORE: "session sessions sess otp otps nonce nonces captcha captchas login logins conversation conversations cookie cookies "
+    "csrf oauth challenge challenges sso ticket tickets verification chats",
+    Category.FLAG_CACHE: "flag flags feature features toggle toggles experiment experiments rollout maintenance killswitch",
+    Category.CONNECTION_MANAGER: "connection connections websocket websockets socket sockets ws peers sids sid rooms room presence online "
+    "viewers connected sse spectators",
+    Category.EVENT_BUS: "queue queues subscriber subscribers subscription subscriptions listener listeners bus pubsub inbox mailbox outbox broker "
+    "topics waiters observers webhooks",
+    Category.BACKGROUND_WORKER: "task tasks job jobs worker workers thread threads process processes processing procs executor scheduler schedulers "
+    "future futures running runs poller pollers daemon downloads spawned timer timers loop greenlet greenlets cancellation progress",
+    Category.MEMO_CACHE: "cache caches cached memo memoized lru ttl snapshot prefetched",
+    Category.TENANT_CONFIG: "config configs configuration configurations setting settings tenant tenants conf cfg preferences prefs options",
+    Category.COUNTER: "count counts counter counters seq sequence total totals",
+    Category.CLIENT_POOL: "client engine engines pool db database driver redis http mongo producer browser requests",
+}  # fmt: skip
+WEAK: dict[Category, str] = {
+    Category.RATE_LIMITER: "limit limits rate bucket buckets hits failures blocked failed window retry last",
+    Category.SESSION_STORE: "token tokens auth user users states chat history histories context contexts messages memory code codes pending "
+    "dialog wizard thread_ids logged upload uploads",
+    Category.FLAG_CACHE: "enabled disabled switch mode",
+    Category.CONNECTION_MANAGER: "clients active consoles terminals containers processes handles",
+    Category.EVENT_BUS: "event events signal signals channel channels stream streams notification notifications buffer callbacks hooks messages telemetry log logs trace traces chunks",
+    Category.BACKGROUND_WORKER: "status statuses monitor monitors pending active started run background download spawn schedule",
+    Category.MEMO_CACHE: "lookup index indexes loaded resolved fetched known seen by types map data documents entries all stats",
+    Category.TENANT_CONFIG: "org orgs option site sites theme default defaults env params parameters models endpoints registry rules provider providers policy",
+    Category.COUNTER: "stat stats statistics number num next usage metrics",
+    Category.CLIENT_POOL: "conn session sessions api bot model pipeline llm clients connector connection",
+}  # fmt: skip
+
+
+def _hints(words: dict[Category, str], weight: float) -> dict[str, list[tuple[Category, float]]]:
+    found: dict[str, list[tuple[Category, float]]] = {}
+    for category, spelt in words.items():
+        for word in spelt.split():
+            found.setdefault(word, []).append((category, weight))
+    return found
+
+
+_HINTS = _hints(WEAK, 0.4)
+for _word, _categories in _hints(STRONG, 1.0).items():
+    _HINTS.setdefault(_word, []).extend(_categories)
 
 
 def words_of(name: str) -> list[str]:
@@ -58,8 +68,7 @@ def hinted(names: Iterable[tuple[str, float]]) -> dict[Category, float]:
     for name, weight in names:
         words = words_of(name)
         for at, word in enumerate(words):
-            last = 1.5 if at == len(words) - 1 else 1.0
-            for category, hints in HINTS:
-                if word in hints:
-                    found[category] = found.get(category, 0.0) + weight * last
+            last = 1.3 if at == len(words) - 1 else 1.0
+            for category, strength in _HINTS.get(word, ()):
+                found[category] = found.get(category, 0.0) + weight * last * strength
     return found

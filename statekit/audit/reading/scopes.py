@@ -43,6 +43,7 @@ class Scope:
         self.called_at: list[tuple[str, int]] = []
         self.captured: set[str] = set()
         self.dropped: Counter[str] = Counter()
+        self.spawns: list[tuple[str, int, str, str]] = []
 
     @property
     def is_module(self) -> bool:
@@ -108,6 +109,7 @@ class Scope:
             marks=tuple(sorted(self.marks)),
             holds=tuple((name, *self.holds[name]) for name in sorted(self.captured & set(self.holds))),
             dropped=tuple(sorted(set(self._dropped()))),
+            spawns=tuple((made, line, name, self.placed(ran) or ran) for made, line, name, ran in self.spawns),
         )
 
     def _calls(self) -> dict[str, int]:
@@ -138,7 +140,13 @@ class Scope:
                 continue  # a local variable, whatever it was given before
             target = one.target if bare and one.target in self.globals else self._target(one.target)
             if target is not None:
-                yield one._replace(target=target, key=self._key(one.key))
+                yield one._replace(target=target, key=self._key(one.key), value=self._held(one.value))
+
+    def _held(self, value: Value | None) -> Value | None:
+        """What a local variable was given, where that is what is put away."""
+        if value is None or value.kind != "chain" or value.text in self.globals:
+            return value
+        return self.holds[value.text][1] if value.text in self.holds else value
 
     def _target(self, chain: str) -> str | None:
         """As `placed`; what is done to a parameter is done to somebody else's object."""

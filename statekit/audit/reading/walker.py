@@ -15,6 +15,7 @@ __all__ = ["Walker"]
 
 FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef
 KEY_ERRORS = {"KeyError", "LookupError", "AttributeError", "IndexError"}
+SPAWNING = {"Thread", "Timer", "Process", "create_task", "ensure_future", "start_new_thread", "spawn", "spawn_n", "add_job", "PeriodicCallback", "start_background_task", "run_coroutine_threadsafe"}
 UNHEARD = {"print", "log", "logger", "logging", "LOGGER", "LOG"}
 """What is called so answers nothing: not worth a note."""
 HOLDABLE = {"call", "dict", "list", "set", "comprehension", "either"}
@@ -34,6 +35,7 @@ class Walker:
         self._scope = self.module
         self._class = ""
         self._under = ""
+        self._assigned = ""
         self._visit: dict[type, Callable[[Any], None]] = {
             kind: getattr(self, name) for kind, name in _VISITS.items()
         }
@@ -53,7 +55,7 @@ class Walker:
             visit = visits.get(type(node))
             if visit:
                 visit(node)
-            elif node is not None:  # the key of `**mapping` in a dict is none
+            elif isinstance(node, ast.AST):  # the key of `**mapping` is none, a class pattern lists bare names
                 self._inside(node)
 
     def _inside(self, node: ast.AST) -> None:
@@ -129,11 +131,19 @@ class Walker:
             elif chain == "setattr" and len(node.args) == 3:
                 self._set_attribute(node)
             self._give(chain, node)
+            if chain.rpartition(".")[2] in SPAWNING:
+                self._spawn(chain, node)
         if type(func) is not ast.Name:
             self._inner(func)
         self._each(node.args)
         for keyword in node.keywords:
             self._one(keyword.value)
+
+    def _spawn(self, chain: str, node: ast.Call) -> None:
+        runs = next((one.value for one in node.keywords if one.arg in {"target", "func", "function"}), None)
+        runs = runs or next((one for one in node.args if spell(one)), None)
+        ran = (spell(runs) or "") if runs is not None else ""
+        self._scope.spawns.append((chain, node.lineno, self._assigned, ran))
 
     def _statement(self, node: ast.Expr) -> None:
         """A call whose answer nobody looks at; `await` waits for the end of it, not for an answer."""
@@ -176,7 +186,9 @@ class Walker:
     def _assign(self, node: ast.Assign) -> None:
         for target in node.targets:
             self._bind(target, node.value, node.lineno)
+        self._assigned = spell(node.targets[0]) or ""
         self._one(node.value)
+        self._assigned = ""
 
     def _annotated(self, node: ast.AnnAssign) -> None:
         annotation = spell(node.annotation) or _unparsed(node.annotation)
@@ -204,11 +216,10 @@ class Walker:
         scope = self._scope
         if self._class:
             self._bound(self._class, name, line, value, annotation)
-        elif scope is self.module:
+        elif scope is self.module or scope is self.main:
             self._bound("", name, line, value, annotation)
         elif name in scope.globals:
-            if value is not None:
-                scope.writes.append(Write(name, "=", line, "", value_of(value, 2)))
+            scope.writes.append(Write(name, "=", line, "", value_of(value, 2)))
         else:
             self._set_local(scope, name, value, line)
 
@@ -220,8 +231,9 @@ class Walker:
         if chain and root_of(chain) != name:
             scope.aliases.setdefault(name, chain)
         said = value_of(value, 2)
-        if said.kind in HOLDABLE:
-            scope.holds.setdefault(name, (line, said))
+        known = scope.holds.get(name)
+        if said.kind in HOLDABLE and (known is None or known[1].text.endswith((".get", ".pop"))):
+            scope.holds[name] = (line, said)
         if name in scope.outers:
             scope.writes.append(Write(name, "=", line, "", said))
 
@@ -286,10 +298,10 @@ class Walker:
         self._under = before
 
     def _main(self, node: ast.If) -> None:
-        self._scope = self.main
+        self._scope, self._under = self.main, "__main__"
         self.main.line = node.lineno
         self._each(node.body)
-        self._scope = self.module
+        self._scope, self._under = self.module, ""
 
     def _test(self, node: ast.AST) -> None:
         self._scope.tests.update(_asked(node))
