@@ -90,7 +90,7 @@ def run(  # noqa: PLR0913, PLR0917 - the options of a command are the arguments 
     for form_, file in files:
         _write(file, _rendered(report, config, form_))
     if printed:
-        typer.echo(_rendered(report, config, printed), nl=False)
+        typer.echo(_rendered(report, config, printed, terminal=True), nl=False)
     if strict and report.unparsed:
         raise typer.Exit(2)
     if not update_baseline and _fails(report, config, printed or files[0][0]):
@@ -195,12 +195,12 @@ def _since(report: Report, ref: str) -> Report:
 # -- output --------------------------------------------------------------------------------------------------
 
 
-def _rendered(report: Report, config: Config, form: str) -> str:
+def _rendered(report: Report, config: Config, form: str, *, terminal: bool = False) -> str:
     from statekit.audit.output import render  # noqa: PLC0415 - after the options are known to be right
 
     if form == "svg":
         return _picture(report)
-    text = render(shown(report, _least(config, form)), form)
+    text = render(shown(report, _least(config, form)), form, terminal=terminal)
     return text if text.endswith("\n") or not text else text + "\n"
 
 
