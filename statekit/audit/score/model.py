@@ -12,6 +12,9 @@ from statekit.audit.model import Category, Confidence
 
 __all__ = ["Candidate", "Factor", "Grip", "Hold", "Part", "Score", "SharedState"]
 
+MOST_SPREAD = 3.0
+"""A state held by many is dearer by so much at most: beyond that, more of them change nothing."""
+
 
 class Grip(StrEnum):
     """How a package holds a state."""
@@ -63,6 +66,8 @@ class SharedState:
     line: int
     weight: float
     """Of its category."""
+    object: str
+    """The class it is an attribute of, qualified; '' where it stands alone."""
     holds: tuple[Hold, ...]
 
     @property
@@ -76,7 +81,8 @@ class SharedState:
         if mine is None or not others:
             return 0.0
         strongest = max(one.grip.strength for one in others)
-        return self.weight * mine.grip.strength * strongest / 2 * (1 + (len(others) - 1) / 4)
+        spread = min(MOST_SPREAD, 1 + (len(others) - 1) / 4)
+        return self.weight * mine.grip.strength * strongest / 2 * spread
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,11 +8,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from html import escape
+from textwrap import wrap
 
 from statekit.audit.model import Category
-from statekit.audit.score.arrange import ROW, Arrangement, arranged
-from statekit.audit.score.model import Grip, Hold, Score, SharedState
-from statekit.audit.score.words import listed, short_names
+from statekit.audit.score.arrange import ROW, Arrangement, Row, arranged
+from statekit.audit.score.model import Grip, Hold, Score
+from statekit.audit.score.words import listed
 
 __all__ = ["picture"]
 
@@ -83,11 +84,11 @@ class _Drawing:
     def __init__(self, score: Score, placed: Arrangement, top: float) -> None:
         self.placed = placed
         self.top = top
-        self.short = short_names(score)
         self.scores = {one.name: one for one in score.candidates}
         self.prefix = _prefix(list(placed.packages))
         self.package_at = {name: index for index, name in enumerate(placed.packages)}
-        self.state_at = {one.name: index for index, one in enumerate(placed.drawn)}
+        self.row_at = {one.name: index for index, one in enumerate(placed.drawn)}
+        self.bars = {name: self._bar(name) for name in placed.packages}
 
     def body(self) -> Iterator[str]:
         for one in self.placed.drawn:
@@ -100,36 +101,60 @@ class _Drawing:
         for name in self.placed.packages:
             yield self._package(name)
 
-    def _link(self, one: SharedState, hold: Hold) -> str:
-        y1 = self.top + self.placed.packages[hold.package]
-        y2 = self.top + self.placed.states[one.name]
+    def _held(self, name: str) -> list[Row]:
+        """What a package holds, from the top."""
+        return sorted(
+            (one for one in self.placed.drawn if one.is_held_by(name)),
+            key=lambda one: self.placed.rows[one.name],
+        )
+
+    def _bar(self, name: str) -> float:
+        """How high a package's mark is: room for all its links, if there is any."""
+        y = self.placed.packages[name]
+        near = min(
+            (abs(y - other) for one, other in self.placed.packages.items() if one != name), default=99.0
+        )
+        return max(8.0, min(near - 7, 6 + 2.4 * len(self._held(name))))
+
+    def _leaves(self, one: Row, package: str) -> float:
+        """Where on the mark a link begins: in the order in which they arrive."""
+        held = self._held(package)
+        room = max(0.0, self.bars[package] - 5)
+        share = held.index(one) / (len(held) - 1) - 0.5 if len(held) > 1 else 0.0
+        return self.top + self.placed.packages[package] + room * share
+
+    def _link(self, one: Row, hold: Hold) -> str:
+        y1, y2 = self._leaves(one, hold.package), self.top + self.placed.rows[one.name]
         middle = (LEFT + RIGHT) / 2
-        kinds = f"link c-{one.category} {_kind(hold.grip)} p{self.package_at[hold.package]} s{self.state_at[one.name]}"
+        kinds = f"link c-{one.category} {_kind(hold.grip)} p{self.package_at[hold.package]} s{self.row_at[one.name]}"
         places = listed(hold.functions, 4)
-        said = f"{hold.package} {hold.grip} {one.name}" + (f": {places}" if places else "")
+        said = f"{hold.package} {hold.grip} {one.label}" + (f": {places}" if places else "")
         curve = f"M{LEFT} {y1:.1f}C{middle:.0f} {y1:.1f} {middle:.0f} {y2:.1f} {RIGHT} {y2:.1f}"
         return f'<path class="{kinds}" d="{curve}"><title>{_said(said)}</title></path>'
 
-    def _state(self, one: SharedState) -> str:
-        y = self.top + self.placed.states[one.name]
+    def _state(self, one: Row) -> str:
+        y = self.top + self.placed.rows[one.name]
         holders = listed([f"{hold.package} {hold.grip}" for hold in one.holds], 12)
-        said = f"{one.name} ({one.path}:{one.line}), {one.category}: {holders}"
+        names = ", ".join(f"{state.name} ({state.path}:{state.line})" for state in one.states[:20])
         dot = f'<circle class="dot" cx="{RIGHT}" cy="{y:.1f}" r="3.6"/>'
-        label = _text(RIGHT + 12, y + 4.5, _cut(self.short[one.name], 44), "")
-        return f'<g class="node c-{one.category} ns{self.state_at[one.name]}"><title>{_said(said)}</title>{_hit(RIGHT - 6, y)}{dot}{label}</g>'
+        label = _text(RIGHT + 12, y + 4.5, _cut(one.label, 46), "")
+        said = _said(f"{names}, {one.category}: {holders}")
+        kind = f"node c-{one.category} ns{self.row_at[one.name]}"
+        return f'<g class="{kind}"><title>{said}</title>{_hit(RIGHT - 6, y)}{dot}{label}</g>'
 
     def _package(self, name: str) -> str:
-        y = self.top + self.placed.packages[name]
+        y, high = self.top + self.placed.packages[name], self.bars[name]
         known = self.scores.get(name)
-        held = sum(any(hold.package == name for hold in one.holds) for one in self.placed.drawn)
+        held = sum(len(one.states) for one in self._held(name))
         said = f"{name}: {held} shared" + (
             f", {known.own} of its own; score {known.score:.1f}" if known else ""
         )
         figure = f" · {known.score:.1f}" if known else ""
         label = f'<tspan>{_said(_cut(name.removeprefix(self.prefix), 34))}</tspan><tspan class="soft">{figure}</tspan>'
-        mark = f'<rect class="pack" x="{LEFT - 6}" y="{y - 6:.1f}" width="6" height="12" rx="1.5"/>'
+        mark = f'<rect class="pack" x="{LEFT - 6}" y="{y - high / 2:.1f}" width="6" height="{high:.1f}" rx="1.5"/>'
         text = f'<text x="{LEFT - 14}" y="{y + 4.5:.1f}" text-anchor="end">{label}</text>'
-        return f'<g class="node np{self.package_at[name]}"><title>{_said(said)}</title>{_hit(0, y)}{mark}{text}</g>'
+        kind = f"node np{self.package_at[name]}"
+        return f'<g class="{kind}"><title>{_said(said)}</title>{_hit(0, y)}{mark}{text}</g>'
 
 
 # -- what stands around it -----------------------------------------------------------------------------------
@@ -168,24 +193,24 @@ def _foot(score: Score, placed: Arrangement) -> Iterator[str]:
     alone = [one.name for one in score.candidates if not one.shares]
     own = sum(not one.is_shared for one in score.states)
     prefix = _prefix(list(placed.packages))
-    if prefix and placed.drawn:
-        yield f"Names of packages begin with {prefix}"
+    lines = [f"Names of packages begin with {prefix}"] if prefix and placed.drawn else []
     if alone:
-        yield _cut(f"Share nothing: {listed(alone, 6)}.", 150)
+        lines.append(f"Share nothing: {listed(alone, 8)}.")
     if own:
-        yield f"Not drawn: {own} states that one package has to itself."
+        lines.append(f"Not drawn: {own} states that one package has to itself.")
     packages, states = placed.left_out
     if states:
-        yield f"No room for {states} more shared states" + (
-            f", and for {packages} more packages." if packages else "."
-        )
+        more = f", and for {packages} more packages" if packages else ""
+        lines.append(f"No room for {states} more shared states{more}.")
+    for line in lines:
+        yield from wrap(line, 142)
 
 
 def _summary(placed: Arrangement) -> str:
     """What the picture shows, for who does not see it."""
-    count = f"{len(placed.packages)} packages share {len(placed.drawn)} states. "
+    count = f"{len(placed.packages)} packages share {sum(len(one.states) for one in placed.drawn)} states. "
     rows = [
-        f"{one.name}: {listed([f'{hold.package} {hold.grip}' for hold in one.holds], 6)}"
+        f"{one.label}: {listed([f'{hold.package} {hold.grip}' for hold in one.holds], 6)}"
         for one in placed.drawn[:12]
     ]
     return count + "; ".join(rows)

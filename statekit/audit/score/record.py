@@ -66,6 +66,7 @@ def _state(one: SharedState) -> dict[str, Any]:
         "path": one.path,
         "line": one.line,
         "weight": one.weight,
+        "object": one.object,
         "holds": [
             {
                 "package": hold.package,
@@ -103,6 +104,12 @@ def _recalled_state(one: Mapping[str, Any]) -> SharedState:
         Hold(row["package"], Grip(row["grip"]), tuple(row["functions"]), row["count"]) for row in one["holds"]
     )
     return SharedState(
-        one["state"], Category(one["category"]), Confidence(one["confidence"]), one["path"], one["line"],
-        one["weight"], holds,
-    )  # fmt: skip
+        name=one["state"],
+        category=Category(one["category"]),
+        confidence=Confidence(one["confidence"]),
+        path=one["path"],
+        line=one["line"],
+        weight=one["weight"],
+        object=one["object"],
+        holds=holds,
+    )

@@ -96,10 +96,17 @@ class _Holding:
     def state(self) -> SharedState:
         state, category = self.verdict.state, self.verdict.category
         assert category is not None
+        of_a_class = state.shape in {"attribute", "class_attribute"} and state.owner
         return SharedState(
-            state.qualified, category, self.verdict.confidence, state.module.path, state.line, WEIGHTS[category],
-            tuple(self._holds()),
-        )  # fmt: skip
+            name=state.qualified,
+            category=category,
+            confidence=self.verdict.confidence,
+            path=state.module.path,
+            line=state.line,
+            weight=WEIGHTS[category],
+            object=".".join((*state.module.dotted, state.owner)) if of_a_class else "",
+            holds=tuple(self._holds()),
+        )
 
     def _direct(self) -> None:
         state = self.verdict.state

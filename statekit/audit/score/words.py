@@ -63,7 +63,7 @@ def held_back_by(one: Candidate, short: dict[str, str], most: int = 1) -> str:
     if one.coupling.reason:
         return f"set by hand: {one.coupling.reason}"
     if not one.shares:
-        return "nothing: shares no state"
+        return "nothing"
     return listed([short.get(name, name) for name, _ in one.shares], most)
 
 
