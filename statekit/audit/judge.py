@@ -25,6 +25,7 @@ __all__ = ["Judge", "Verdict"]
 REMOVING = {"del", "pop", "popitem", "popleft", "clear", "remove", "discard", "cache_clear"}
 ASKING = ("request", "user", "tenant", "session", "token", "client", "ip", "addr", "email", "account", "org", "sid", "key", "id", "uuid")
 """Words of keys that come with a request."""
+SAYING = {"warn", "warning", "info", "debug", "error", "log", "exception", "print", "echo"}
 KEYED = (
     ({"user", "session", "sid", "token", "conversation", "chat", "nonce", "state"}, Category.SESSION_STORE, 0.6),
     ({"ip", "addr", "remote", "host"}, Category.RATE_LIMITER, 0.6),
@@ -256,6 +257,8 @@ class Judge:
         """Written where nothing was: whether it could differ is a matter of where it comes from."""
         if state.holds and any(c.attribute for c in state.changes if c.at_run_time):
             return self._state(state, natures, run)
+        if any(c.write.op in {"append", "add", "update"} for c in run) and Nature.CONTAINER in natures:
+            return self._seen(state, natures, run)
         inner = self._inner(run)
         if Nature.LOCK in inner:
             return self._found(state, Category.LOCK, Confidence.MEDIUM, "locks of this process, made on demand", natures, run)
@@ -271,6 +274,13 @@ class Judge:
             return self._clear(state, "idempotent lazy", natures)
         category = self.category(state, natures, run, {Category.MEMO_CACHE: 2.0})
         return self._found(state, category, Confidence.MEDIUM, f"remembers what {outside} said", natures, run)
+
+    def _seen(self, state: State, natures: frozenset[Nature], run: list[Change]) -> Verdict:
+        """Something is noted the first time: so that it is not said twice, or because it counts."""
+        said = all(any(chain.rpartition(".")[2] in SAYING for chain in c.function.facts.calls) for c in run)
+        if said:
+            return self._clear(state, "warn once", natures)
+        return self._state(state, natures, run)
 
     def _inner(self, run: list[Change]) -> set[Nature]:
         """The natures of what is put in."""

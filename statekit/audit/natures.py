@@ -90,6 +90,9 @@ class Natures:
         dotted = self.project.dotted(function.module, value.text)
         if dotted.rpartition(".")[2] == "cast" and value.parts:
             return self.of(function, value.parts[-1], deep - 1)
+        if dotted.rpartition(".")[2] == "defaultdict" and value.parts and value.parts[0].kind == "chain":
+            made = self.named(self.project.dotted(function.module, value.parts[0].text))
+            return {Nature.CONTAINER, made} - {Nature.UNKNOWN}
         field = self._field(value, dotted)
         if field is not None:
             return self.of(function, field, deep - 1)

@@ -21,9 +21,18 @@ VAGUE = {
     "save", "load", "send", "copy", "keys", "items", "values", "join", "split", "format", "execute", "create", "insert", "extend", "find",
     "register", "setup", "init", "configure", "exists", "commit", "filter", "all", "first", "count", "index", "put", "post", "patch", "connect",
 }  # fmt: skip
+VERBS = {
+    "get", "post", "put", "patch", "delete", "head", "options", "dispatch", "dispatch_request", "list", "retrieve", "create", "update", "partial_update",
+    "destroy", "prepare", "on_finish", "open", "on_message", "on_close", "get_queryset", "form_valid", "get_context_data", "connect", "disconnect", "perform_create",
+    "perform_update", "perform_destroy", "post_save", "get_object", "setup", "initialize", "__call__", "handle", "resolve",
+}  # fmt: skip
+"""Methods that frameworks call on a view."""
+STARTING = re.compile(r"worker_init|worker_process_init|worker_ready|beat_init|celeryd|setup_logging|on_after|appcontext_pushed|post_migrate|class_prepared|app_ready")
+MAKERS = {"Flask", "FastAPI", "Starlette", "Quart", "Sanic", "Application", "Litestar", "Celery"}
+"""Who calls one of these is putting an application together."""
 HANDLER_PARAMS = ({"request"}, {"environ", "start_response"}, {"scope", "receive", "send"}, {"websocket"})
 HANDLER_TYPES = {"Request", "WebSocket", "HttpRequest", "HTTPConnection", "HTTPServerRequest", "ServerConnection"}
-LIFESPAN = re.compile(r"lifespan|on_?start|startup|before_first|before_serving|shutdown|on_?stop|on_cleanup")
+LIFESPAN = re.compile(r"lifespan|cleanup_ctx|on_?start|startup|before_first|before_serving|shutdown|on_?stop|on_cleanup")
 
 
 class Phase(StrEnum):
@@ -59,6 +68,7 @@ class Reach:
         for function in project.functions():
             self._connect(function)
         self._adopt()
+        self._serve()
         self.runtime = self._closure(self.handlers)
         self.startup = self._closure(self._roots())
         mains = [module.functions["<main>"] for module in project.modules if not module.facts.error]
@@ -113,8 +123,13 @@ class Reach:
         elif last in known.route_decorators and (decorator.kind == "call" or "." in decorator.text):
             if not self._own_decorator(function.module, decorator):
                 self.handlers[function] = f"@{decorator.text}" + (f"({said!r})" if said.startswith("/") else "")
+        elif last == "connect":
+            (self.starters.add if STARTING.search(decorator.text) else self._by_signal)(function)
         elif last in {"login_required", "api_view", "csrf_exempt", "require_POST", "require_GET", "view_config", "expose"}:
             self.handlers[function] = f"@{decorator.text}"
+
+    def _by_signal(self, function: FunctionIn) -> None:
+        self.handlers[function] = "receives a signal"
 
     def _own_decorator(self, module: Module, decorator: Value) -> bool:
         """Whether the project defines a function of that bare name itself, to register something."""
@@ -142,7 +157,12 @@ class Reach:
             return
         if any(base in known.request_bases or base.endswith(("View", "Handler", "Consumer", "ViewSet", "Endpoint", "Resource")) for base in outside):
             self.serving.add(owner)
-            self.handlers.setdefault(function, f"{owner.name} serves requests")
+            if name in VERBS or name.startswith(("on_", "receive", "websocket_")):
+                self.handlers.setdefault(function, f"{owner.name} serves requests")
+        elif any(base.rpartition(".")[2] in {"Namespace", "AsyncNamespace"} for base in outside) and name.startswith("on_"):
+            self.handlers.setdefault(function, f"{owner.name} serves messages")
+        elif any(base.rpartition(".")[2] == "Task" for base in outside) and (name == "run" or name.startswith(("on_", "before_", "after_"))):
+            self.handlers.setdefault(function, f"{owner.name} is a task")
         elif any(base.endswith("Middleware") or base.endswith("MiddlewareMixin") for base in outside) and name in {
             "__call__", "dispatch", "process_request", "process_response", "process_view", "process_exception", "before_request", "after_request",
         }:  # fmt: skip
@@ -156,6 +176,13 @@ class Reach:
         elif self._looks_like_handler(function):
             self.handlers.setdefault(function, "takes a request")
 
+    def _serve(self) -> None:
+        """Methods of views that no other method calls are called by the framework."""
+        for owner in self.serving:
+            for name, method in owner.methods.items():
+                if name not in {"__init__", "__new__", "as_view"} and not self.callers.get(method):
+                    self.handlers.setdefault(method, f"{owner.name} serves requests")
+
     # -- edges -----------------------------------------------------------------------------------------------------
 
     def _connect(self, function: FunctionIn) -> None:
@@ -163,6 +190,10 @@ class Reach:
         for chain in facts.calls:
             for found in self._called(function, chain):
                 self._edge(function, found)
+            if chain.rpartition(".")[2] in MAKERS and function not in self.handlers:
+                self.starters.add(function)
+        for decorator in facts.decorators:
+            self._wrapped(function, decorator.text)
         for chain in facts.reads:
             if chain.rpartition(".")[2] in self._last:
                 self._edge_to(function, chain)
@@ -172,6 +203,15 @@ class Reach:
             outer = function.module.functions.get(facts.outer)
             if outer and not facts.decorators:
                 self.callers[function].add(outer)
+
+    def _wrapped(self, function: FunctionIn, decorator: str) -> None:
+        """What a decorator of the project puts around a function runs with it."""
+        place = self.places.of(function, decorator) if decorator.rpartition(".")[2] in self._last else None
+        if place and isinstance(place.what, FunctionIn):
+            inside = place.what.name + "."
+            for name, inner in place.what.module.functions.items():
+                if name.startswith(inside):
+                    self._edge(function, inner)
 
     def _edge(self, function: FunctionIn, found: FunctionIn) -> None:
         if found is not function:
@@ -185,7 +225,7 @@ class Reach:
 
     def _called(self, function: FunctionIn, chain: str) -> Iterator[FunctionIn]:
         last = chain.rpartition(".")[2]
-        if last not in self._last and last not in self._class_names:
+        if last not in self._last and last not in self._class_names and last != "cls":
             return
         place = self.places.of(function, chain)
         if place is None or place.kind in {"attribute", "outside", "app"}:
@@ -222,22 +262,24 @@ class Reach:
         if place is None:
             return
         if isinstance(place.what, FunctionIn):
-            self._callback(function, place.what, last, argument, chain)
+            self._callback(function, place.what, callee, argument, chain)
         elif place.kind == "class" and isinstance(place.what, ClassIn) and last in self.catalogue.routers:
             self.registered.add(place.what)
+            made = ("__init__",) if last in {"Depends", "Security"} else ()
             for method in place.what.methods.values():
-                if method.last not in {"__init__", "__new__"}:
+                if method.last not in {"__init__", "__new__"} - set(made):
                     self.handlers.setdefault(method, f"given to {callee}")
 
-    def _callback(self, function: FunctionIn, given: FunctionIn, last: str, argument: str, chain: str) -> None:
+    def _callback(self, function: FunctionIn, given: FunctionIn, callee: str, argument: str, chain: str) -> None:
         known = self.catalogue
-        if last == "add_event_handler" or "startup" in last or argument in {"lifespan", "on_startup", "on_shutdown"}:
+        last = callee.rpartition(".")[2]
+        if last == "add_event_handler" or LIFESPAN.search(callee) or argument in {"lifespan", "on_startup", "on_shutdown"}:
             self.starters.add(given)
         elif last in known.spawners:
             self.handlers.setdefault(given, f"started by {last}")
         elif chain.endswith("()"):
             self._edge(function, given)
-        elif last in known.routers:
+        elif last in known.routers or callee in known.routers:
             self.handlers.setdefault(given, f"given to {last}")
         else:
             self._edge(function, given)

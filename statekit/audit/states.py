@@ -244,9 +244,18 @@ class States:
             changes=list(self.of_var.get(var, ())), holds=holds,
         )  # fmt: skip
         state.readers = self._readers(var)
+        state.changes += self._by_reading(state)
         if holds:
-            state.changes += list(self.inner_changes(holds))
+            state.changes.extend(self.inner_changes(holds))
         return state
+
+    def _by_reading(self, state: State) -> Iterator[Change]:
+        """A `defaultdict` grows when it is looked at."""
+        if any(value.kind == "call" and value.text.rpartition(".")[2] == "defaultdict" for _, value in state.values):
+            looked = f"{state.name}[]"
+            for function in state.readers:
+                if any(chain.startswith(looked) for chain in function.facts.reads):
+                    yield Change(function, Write(state.name, "[]", function.facts.line), self.reach.phase(function))
 
     def _readers(self, var: Var) -> set[FunctionIn]:
         found = {one for one in self.readers_of.get(var.name, ()) if one.module is var.module}
@@ -292,7 +301,7 @@ class States:
                 values=[(outside, b.value) for b in bindings], annotation=bindings[0].annotation, changes=shared,
                 holds=self.places.type_of_attribute(Attribute(one, name)),
             )  # fmt: skip
-        if one in self.lasting:
+        if not self.lasting.get(one, "module:").startswith("module:"):  # those are reported as the variable they are in
             yield from self._of_object(one, mine)
 
     def _of_the_class(self, one: ClassIn, change: Change, own: bool) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+import re
 
 __all__ = ["BUILTINS", "CHANGING", "each_of", "given", "parts_of", "root_of", "spell"]
 
@@ -21,6 +22,13 @@ CHANGING = frozenset(
 """Methods that change the object they are called on."""
 _THROUGH = frozenset({"list", "tuple", "sorted", "reversed", "iter", "enumerate", "set", "zip", "next", "cast", "deepcopy"})
 
+NAMED = {"app", "application", "current_app", "_app", "config", "extensions", "settings"}
+_KEYED = re.compile(r"\[\w+\]")
+_OF_APPS = re.compile(
+    r"((?:^|\.)(?:app|application|current_app|_app)(?:\.(?:config|extensions|settings))?|^self\.settings)\[(\w+)\]"
+)
+"""``app["users"]`` and ``app.config["TITLE"]`` name things as attributes do."""
+
 
 def spell(node: ast.AST) -> str | None:
     """The chain of an expression; None where it has none (a literal, an operation)."""
@@ -34,7 +42,7 @@ def spell(node: ast.AST) -> str | None:
             tail.append(node.id)  # type: ignore[attr-defined]
             return _tidy(tail)
         elif kind is ast.Subscript:
-            tail.append("[]")
+            tail.append(_bracket(node))  # type: ignore[arg-type]
             node = node.value  # type: ignore[attr-defined]
         elif kind is ast.Call:
             node = node.func  # type: ignore[attr-defined]
@@ -48,9 +56,23 @@ def spell(node: ast.AST) -> str | None:
             return None
 
 
+def _bracket(node: ast.Subscript) -> str:
+    """``[]``; the key where it may be a name of an application's own; a slice is a copy."""
+    inside, of = node.slice, node.value
+    if type(inside) is ast.Slice:
+        return ".copy()"
+    if type(inside) is ast.Constant and type(inside.value) is str and inside.value.isidentifier():
+        name = of.attr if type(of) is ast.Attribute else of.id if type(of) is ast.Name else ""
+        if name in NAMED:
+            return f"[{inside.value}]"
+    return "[]"
+
+
 def _tidy(tail: list[str]) -> str:
     tail.reverse()
     chain = "".join(tail)
+    if "[" in chain and _KEYED.search(chain):
+        chain = _KEYED.sub("[]", _OF_APPS.sub(r"\1.\2", chain))
     if "__" in chain or "type(" in chain or "super(" in chain:
         chain = chain.replace("self.__class__", "cls").replace("super()", "self").replace(".__dict__[]", "[]")
         if chain.startswith("type()."):

@@ -18,7 +18,7 @@ KEY_ERRORS = {"KeyError", "LookupError", "AttributeError", "IndexError"}
 SPAWNING = {"Thread", "Timer", "Process", "create_task", "ensure_future", "start_new_thread", "spawn", "spawn_n", "add_job", "PeriodicCallback", "start_background_task", "run_coroutine_threadsafe"}
 UNHEARD = {"print", "log", "logger", "logging", "LOGGER", "LOG"}
 """What is called so answers nothing: not worth a note."""
-HOLDABLE = {"call", "dict", "list", "set", "comprehension", "either"}
+HOLDABLE = {"call", "dict", "list", "set", "comprehension", "either", "const", "none"}
 
 
 class Walker:
@@ -130,6 +130,10 @@ class Walker:
                 self._change(func, node)
             elif chain == "setattr" and len(node.args) == 3:
                 self._set_attribute(node)
+            elif chain == "next" and node.args and (counted := spell(node.args[0])):
+                scope.writes.append(Write(counted, "next", node.lineno))
+            elif chain.endswith(".acquire"):  # what follows is guarded, to the end of the function as far as one can see
+                scope.guards.append((chain.removesuffix(".acquire"), node.lineno, 10**6))
             self._give(chain, node)
             if chain.rpartition(".")[2] in SPAWNING:
                 self._spawn(chain, node)
@@ -244,13 +248,15 @@ class Walker:
     def _put(self, target: ast.AST, op: str, line: int, value: ast.AST | None) -> None:
         """Set, change or delete an attribute or an item."""
         key = ""
-        if type(target) is ast.Subscript:
+        chain = spell(target)
+        if type(target) is ast.Subscript and not (chain and chain.endswith(f".{_key_of(target.slice)[1:-1]}")):
             self._one(target.slice)
             key = _key_of(target.slice)
             chain = spell(target.value)
             op = "[]=" if op == "=" else op
-        else:
-            chain = spell(target)
+            if chain == "globals()" and key:
+                chain, op = key.strip("'"), "="
+                self._scope.globals.add(chain)
         if chain:
             said = value_of(value, 2) if value is not None else None
             self._scope.writes.append(Write(chain, op, line, key, said))
