@@ -15,7 +15,7 @@ import pytest
 from statekit.audit import Category, Confidence, Config, Finding, audit
 
 FIXTURES = Path(__file__).with_name("fixtures")
-NOTE = re.compile(r"#\s*(expect|clear|write|undecided):\s*(.*?)\s*$")
+NOTE = re.compile(r"#\s*(expect|either|clear|write|undecided):\s*(.*?)\s*$")
 SHOWN = {Confidence.HIGH, Confidence.MEDIUM}
 BY_DEPLOYMENT = {Category.MISCONFIG}
 """Has tests of its own: it is about settings, not about what is written."""
@@ -132,6 +132,13 @@ def test_what_is_state_is_found(note: Note) -> None:
     assert not names or {one.name for one in found} <= names
 
 
+@pytest.mark.parametrize(("project", "tag"), sorted({(one.project, one.said) for one in _said("either")}))
+def test_what_can_be_told_in_two_places_is_told_in_one(project: str, tag: str) -> None:
+    places = [one for one in _said("either") if (one.project, one.said) == (project, tag)]
+    found = [one for place in places for one in _at(place) if one.confidence in SHOWN]
+    assert len(found) == 1, _told(found)
+
+
 @pytest.mark.parametrize("note", _said("clear"), ids=str)
 def test_what_is_not_state_is_cleared(note: Note) -> None:
     assert _told(one for one in _at(note) if one.confidence in SHOWN) == []
@@ -139,10 +146,10 @@ def test_what_is_not_state_is_cleared(note: Note) -> None:
 
 @pytest.mark.parametrize("note", _said("write"), ids=str)
 def test_every_write_is_listed_with_the_handler_that_gets_there(note: Note) -> None:
-    name, _, handlers = note.said.partition(" via ")
-    sites = [site for one in _found(note.project) if one.name == name for site in one.writes]
+    names, _, handlers = note.said.partition(" via ")
+    sites = [site for one in _found(note.project) if one.name in names.split(" or ") for site in one.writes]
     here = [site.handler for site in sites if (site.path, site.line) == (note.path, note.line)]
-    assert here, f"not among the writes of {name}: {sites}"
+    assert here, f"not among the writes of {names}: {sites}"
     wanted = handlers.split(" or ")
     assert not handlers or any(by.rpartition(".")[2] in wanted for by in here), f"by way of {here}"
 
