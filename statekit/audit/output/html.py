@@ -1,0 +1,251 @@
+"""A page of its own: inventory, filters, findings. One file, nothing loaded from anywhere, light and dark.
+
+All that comes from the audited code is escaped, and the page's own rules allow no script but the one it was made with.
+Without scripts everything is shown and nothing can be filtered.
+"""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Iterable, Iterator
+from hashlib import sha256
+from html import escape
+from importlib import resources
+from itertools import groupby
+
+import statekit
+from statekit.audit.model import Category, Confidence, Finding, Report, Severity, Site
+from statekit.audit.output.common import (
+    Row,
+    counted,
+    inventory,
+    next_step,
+    opened,
+    ordered,
+    package_of,
+    plural,
+    said,
+    visible,
+    where,
+)
+from statekit.audit.rules import PAGE, rules, sort_of
+
+__all__ = ["render"]
+
+STATUSES = {"open": "open", "accepted": "accepted", "suppressed": "suppressed", "baseline": "known"}
+CHOSEN = {"open"}
+"""Statuses that are shown before anybody filters."""
+
+
+def render(report: Report) -> str:
+    """The page."""
+    script = _resource("page.js")
+    parts = {
+        "title": f"State in the processes: {_headline(report)}",
+        "script_hash": "sha256-" + b64encode(sha256(script.encode()).digest()).decode(),
+        "style": _resource("page.css"),
+        "script": script,
+        "headline": _headline(report),
+        "lead": _sentence(next_step(report)),
+        "inventory": _inventory(report),
+        "score": _score(report),
+        "filters": _filters(report),
+        "findings": "".join(_sections(report)),
+        "remarks": _remarks(report),
+        "footer": _footer(report),
+    }
+    pieces = _resource("page.html").split("{{")
+    return pieces[0] + "".join(
+        parts[name] + rest for name, _, rest in (piece.partition("}}") for piece in pieces[1:])
+    )
+
+
+def _resource(name: str) -> str:
+    return resources.files("statekit.audit.output").joinpath(name).read_text(encoding="utf-8")
+
+
+def _headline(report: Report) -> str:
+    return escape(counted(opened(report)) or "nothing found")
+
+
+def _score(report: Report) -> str:
+    if report.score is None:
+        return ""
+    from statekit.audit.score import html  # noqa: PLC0415 - few ask for a score
+
+    return html(report.score)
+
+
+def _footer(report: Report) -> str:
+    return f'{plural(report.files, "file")}, {plural(report.lines, "line")} read by statekit {escape(statekit.__version__)}; nothing of it was run. What each rule means: <a href="{escape(PAGE)}">the rules</a>.'
+
+
+# -- inventory and filters ------------------------------------------------------------------------------------------
+
+
+def _inventory(report: Report) -> str:
+    rows = inventory(report)
+    if not rows:
+        return ""
+    total = f'<tr><td>All</td><td class="n">{sum(row.count for row in rows)}</td><td class="p">{escape(counted(opened(report)))}</td></tr>'
+    return (
+        '<div class="inventory card scroll"><table><thead><tr><th>category</th><th class="n">found</th><th>what happens with several workers</th></tr></thead>'
+        f"<tbody>{''.join(map(_row, rows))}</tbody><tfoot>{total}</tfoot></table></div>"
+    )
+
+
+def _row(row: Row) -> str:
+    dot = row.severity.value if row.count else "none"
+    accepted = f' <span class="soft">+{row.accepted} accepted</span>' if row.accepted else ""
+    return (
+        f'<tr><td class="c"><span class="dot {dot}"></span><button type="button" aria-pressed="false" data-category="{row.category}">{escape(row.title)}</button></td>'
+        f'<td class="n">{row.count}{accepted}</td><td class="p">{escape(row.problem)}</td></tr>'
+    )
+
+
+def _filters(report: Report) -> str:
+    if not report.findings:
+        return ""
+    groups = "".join(
+        (
+            _group("severity", "Severity", [one.value for one in Severity], report),
+            _group("confidence", "Confidence", [one.value for one in Confidence], report),
+            _group("status", "Status", list(STATUSES), report),
+        )
+    )
+    return (
+        '<div class="filters" role="search" hidden><input type="search" placeholder="Name, path, handler, rule" aria-label="Search findings">'
+        f'{groups}<button type="button" class="all" hidden>show all</button><output></output></div>'
+        '<p class="none card" hidden>Nothing fits these filters.</p>'
+    )
+
+
+def _group(name: str, title: str, values: Iterable[str], report: Report) -> str:
+    """Boxes for the values there are; none where there is nothing to choose."""
+    there = {str(getattr(one, name)) for one in report.findings}
+    values = [one for one in values if one in there]
+    if len(values) < 2:
+        return ""
+    boxes = "".join(
+        f'<label><input type="checkbox" name="{name}" value="{value}"{_checked(name, value, there)}>{STATUSES.get(value, value)}{" confidence" if name == "confidence" else ""}</label>'
+        for value in values
+    )
+    return f"<fieldset><legend>{title}</legend>{boxes}</fieldset>"
+
+
+def _checked(name: str, value: str, there: set[str]) -> str:
+    """Before anybody chooses: all severities and confidences, and of the statuses the open ones."""
+    on = value in CHOSEN or not there & CHOSEN if name == "status" else True
+    return " checked" if on else ""
+
+
+# -- findings ----------------------------------------------------------------------------------------------------------
+
+
+def _sections(report: Report) -> Iterator[str]:
+    for category, several in groupby(ordered(report.findings), key=lambda one: one.category):
+        yield "".join(_section(category, list(several), report))
+
+
+def _section(category: Category, several: list[Finding], report: Report) -> Iterator[str]:
+    sort = sort_of(category)
+    yield f'<section data-group><h2>{escape(sort.title)}</h2><p class="soft">{escape(sort.breaks)}</p>'
+    for package, mine in groupby(several, key=package_of):
+        shown = "" if package == "." else f"<h3>{_text(package)}/</h3>"
+        yield f"<div data-group>{shown or '<h3></h3>'}{''.join(_finding(one, report) for one in mine)}</div>"
+    yield "</section>"
+
+
+def _finding(one: Finding, report: Report) -> str:
+    data = f'data-category="{one.category}" data-severity="{one.severity}" data-confidence="{one.confidence}" data-status="{_text(one.status)}"'
+    return (
+        f'<article class="finding card" {data}>{_title(one, report)}<p class="why">{_sentence(one.why)}</p>'
+        f"{_body(one, report)}{_keep(one)}{_evidence(one)}</article>"
+    )
+
+
+def _title(one: Finding, report: Report) -> str:
+    rule = rules().get(one.rule)
+    named = (
+        f'<a href="{escape(rule.url)}" title="{escape(rule.title)}">{escape(one.rule)}</a>'
+        if rule
+        else _text(one.rule)
+    )
+    status = (
+        f'<span class="pill status">{escape(STATUSES.get(one.status, one.status))}</span>'
+        if one.status != "open"
+        else ""
+    )
+    return (
+        f'<header><span class="pill {one.severity}">{one.severity}</span>{status}<b title="{_text(one.qualified_name)}">{_text(one.name)}</b>'
+        f'<code class="at">{_text(where(report, one))}</code><span class="sure">{named} · {one.confidence} confidence</span></header>'
+    )
+
+
+def _body(one: Finding, report: Report) -> str:
+    writes = "".join(
+        f"<li><code>{_text(where(report, site))}</code> <span>{_writer(site)}</span></li>"
+        for site in one.writes
+    )
+    written = f"<div><h4>Written at</h4><ul>{writes}</ul></div>" if writes else ""
+    instead = f"<div><h4>Instead</h4><pre><code>{_code(one.replacement)}</code></pre></div>"
+    return f'<div class="two{"" if written else " one"}">{written}{instead}</div>'
+
+
+def _writer(site: Site) -> str:
+    through = f" from {_text(site.handler)}" if site.handler and site.handler != site.function else ""
+    route = f" · {_text(site.route)}" if site.route else ""
+    return f"{_text(site.function)}{through}{route}"
+
+
+def _code(code: str) -> str:
+    """Code with its remarks set back."""
+    return "\n".join(_line(line) for line in code.split("\n"))
+
+
+def _line(line: str) -> str:
+    if line.lstrip().startswith("#"):
+        return f"<i>{_text(line)}</i>"
+    code, sign, remark = line.partition("  # ")
+    return _text(code) + (f"<i>{_text(sign + remark)}</i>" if sign else "")
+
+
+def _keep(one: Finding) -> str:
+    reason = (
+        f'<p class="keep"><b>{escape(one.status.title())}:</b> {_text(one.reason)}</p>' if one.reason else ""
+    )
+    return (f'<p class="keep"><b>Stays:</b> {_sentence(one.keep)}</p>' if one.keep else "") + reason
+
+
+def _evidence(one: Finding) -> str:
+    if not one.evidence:
+        return ""
+    return f"<details><summary>Why the audit believes it</summary><ul>{''.join(f'<li>{_text(line)}</li>' for line in one.evidence)}</ul></details>"
+
+
+def _remarks(report: Report) -> str:
+    lines = [_text(line) for line in said(report)]
+    lines += [
+        f"Not audited: <code>{_text(report.prefix + path)}</code>, {_text(error)}"
+        for path, error in report.unparsed
+    ]
+    return (
+        f'<section class="remarks"><h2>Beside that</h2><ul>{"".join(f"<li>{line}</li>" for line in lines)}</ul></section>'
+        if lines
+        else ""
+    )
+
+
+# -- text of the audited code ---------------------------------------------------------------------------------------------
+
+
+def _text(text: str) -> str:
+    return escape(visible(text))
+
+
+def _sentence(text: str) -> str:
+    """A sentence of ours, whose backticks are code."""
+    parts = text.split("`")
+    if len(parts) % 2 == 0:
+        return _text(text)
+    return "".join(f"<code>{_text(part)}</code>" if at % 2 else _text(part) for at, part in enumerate(parts))
