@@ -12,12 +12,14 @@ __all__ = ["html"]
 
 STYLE = """
 .sk-score { --s-ink: var(--ink, #1c2126); --s-soft: var(--soft, #626b74); --s-hair: var(--hair, #e4e1d9); --s-calm: var(--calm, #1f7a6d) }
-.sk-score table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums }
+.sk-score table { border-collapse: collapse; width: 100%; min-width: 760px; table-layout: fixed; font-variant-numeric: tabular-nums }
+.sk-score col.s { width: 76px } .sk-score col.f { width: 84px } .sk-score col.h { width: 24% }
+.sk-score .card { margin: 14px 0 12px; overflow-x: auto }
 .sk-score th, .sk-score td { padding: 8px 12px; text-align: right; border-top: 1px solid var(--s-hair); vertical-align: top }
 .sk-score thead th { border-top: 0; font-size: 13px; font-weight: 600; color: var(--s-soft); vertical-align: bottom }
 .sk-score .w { text-align: left }
-.sk-score td.w { overflow-wrap: anywhere }
-.sk-score .sum { font-weight: 600 }
+.sk-score td { white-space: normal; font-weight: 400 } .sk-score td.w { overflow-wrap: anywhere }
+.sk-score .sum, .sk-score summary { font-weight: 600 }
 .sk-score .bar { display: block; height: 4px; border-radius: 2px; background: var(--s-calm); margin-top: 5px; min-width: 1px }
 .sk-score summary { cursor: pointer }
 .sk-score summary:focus-visible { outline: 2px solid var(--s-calm); outline-offset: 2px }
@@ -26,6 +28,10 @@ STYLE = """
 .sk-score .soft { color: var(--s-soft); font-size: 13.5px }
 .sk-score figure { margin: 26px 0 0; overflow-x: auto } .sk-score svg { display: block; width: 100%; min-width: 760px; height: auto }
 """
+
+COLUMNS = (
+    '<colgroup><col class="s"><col><col class="f"><col class="f"><col class="f"><col class="h"></colgroup>'
+)
 
 
 def html(score: Score) -> str:
@@ -39,7 +45,7 @@ def html(score: Score) -> str:
     return (
         f'<section class="sk-score" id="score"><style>{STYLE}</style>'
         f'<h2>What to move first</h2><p class="soft">{_said(FORMULA)}</p>'
-        f'<div class="card scroll"><table><thead><tr><th>score</th><th class="w">package</th>{head}'
+        f'<div class="card scroll"><table>{COLUMNS}<thead><tr><th>score</th><th class="w">package</th>{head}'
         f'<th class="w">held back by</th></tr></thead><tbody>{rows}</tbody></table></div>{_notes(score)}'
         f"<figure>{picture(score, embedded=True)}</figure></section>"
     )

@@ -37,9 +37,9 @@ COLOURS = {
     Category.OTHER_SINGLETON: ("#6b5b4a", "#bfae9b"),
 }
 STYLE = (
-    ".sk-who{--ink:#1c2126;--soft:#626b74;--hair:#e4e1d9;--paper:#fbfaf7;font:13px system-ui,-apple-system,"
-    "'Segoe UI',Roboto,Arial,sans-serif}"
-    ".sk-who text{fill:var(--ink)}.sk-who .soft{fill:var(--soft);font-size:12px}"
+    ".sk-who{--ink:#1c2126;--soft:#626b74;--hair:#e4e1d9;--paper:#fbfaf7}"
+    ".sk-who text{fill:var(--ink);font:13px system-ui,-apple-system,'Segoe UI',Roboto,Arial,sans-serif}"
+    ".sk-who .soft{fill:var(--soft);font-size:12px}"
     ".sk-who .head{font-weight:600;fill:var(--c);font-size:12px;letter-spacing:.02em}"
     ".sk-who .title{font-size:17px;font-weight:600}.sk-who .paper{fill:var(--paper)}"
     ".sk-who .link{fill:none;stroke:var(--c);opacity:.62;stroke-width:1.3}.sk-who .writes{stroke-width:2.8}"

@@ -97,7 +97,8 @@ def _explained(candidates: Sequence[Candidate]) -> Sequence[Candidate]:
 
 def _explanation(one: Candidate, score: Score, short: dict[str, str]) -> Iterator[str]:
     figures = f"{one.clarity.value:.1f} x {one.viability.value:.1f} / {one.coupling.value:.1f}"
-    yield _clean(f"{one.name}: {figures} = {one.score:.1f}   ({_size(one)})")
+    said = _clean(f"{one.name}: {figures} = {one.score:.1f}   ({_size(one)})")
+    yield from wrap(said, WIDE, subsequent_indent="  ", replace_whitespace=False)
     for name, factor in factors_of(one):
         head = f"{name} {factor.value:.1f}"
         rows = inputs_of(one, factor, score, short)
@@ -133,7 +134,7 @@ def _grips(state: SharedState, package: str, short: dict[str, str]) -> str:
 
 
 def _size(one: Candidate) -> str:
-    return f"{one.files} {_s('file', one.files)}, {one.functions} functions, {one.handlers} {_s('handler', one.handlers)}"
+    return f"{one.files} {_s('file', one.files)}, {one.functions} {_s('function', one.functions)}, {one.handlers} {_s('handler', one.handlers)}"
 
 
 def _s(word: str, count: int) -> str:
