@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -14,6 +14,7 @@ __all__ = [
     "Row",
     "counted",
     "inventory",
+    "laid_out",
     "next_step",
     "opened",
     "ordered",
@@ -150,6 +151,19 @@ def next_step(report: Report) -> str:
         found, key=lambda one: (list(Severity).index(one.severity), list(Confidence).index(one.confidence))
     )
     return f"Start with {first.name}: `statekit audit --explain {first.rule}` says what to do; what is meant to be so is accepted with a comment, `# per-process-ok: why`."
+
+
+def laid_out(code: str, width: int) -> Iterator[tuple[str, str]]:
+    """Lines of code with their remarks apart; the remark of a line that is too long goes on a line before it."""
+    for line in map(visible, code.split("\n")):
+        code_, sign, remark = line.partition("  # ")
+        if code_.lstrip().startswith("#"):
+            yield "", line
+        elif not sign or len(line) <= width:
+            yield code_, sign + remark
+        else:
+            yield "", " " * (len(code_) - len(code_.lstrip())) + f"# {remark}"
+            yield code_, ""
 
 
 def visible(text: str) -> str:

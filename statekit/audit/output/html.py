@@ -19,6 +19,7 @@ from statekit.audit.output.common import (
     Row,
     counted,
     inventory,
+    laid_out,
     next_step,
     opened,
     ordered,
@@ -32,6 +33,8 @@ from statekit.audit.rules import PAGE, rules, sort_of
 
 __all__ = ["render"]
 
+WIDE = 78
+"""Columns of code before it has to be scrolled."""
 STATUSES = {"open": "open", "accepted": "accepted", "suppressed": "suppressed", "baseline": "known"}
 CHOSEN = {"open"}
 """Statuses that are shown before anybody filters."""
@@ -200,14 +203,8 @@ def _writer(site: Site) -> str:
 
 def _code(code: str) -> str:
     """Code with its remarks set back."""
-    return "\n".join(_line(line) for line in code.split("\n"))
-
-
-def _line(line: str) -> str:
-    if line.lstrip().startswith("#"):
-        return f"<i>{_text(line)}</i>"
-    code, sign, remark = line.partition("  # ")
-    return _text(code) + (f"<i>{_text(sign + remark)}</i>" if sign else "")
+    lines = laid_out(code, WIDE)
+    return "\n".join(_text(line) + (f"<i>{_text(remark)}</i>" if remark else "") for line, remark in lines)
 
 
 def _keep(one: Finding) -> str:

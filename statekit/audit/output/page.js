@@ -42,6 +42,7 @@
     row.addEventListener("click", () => {
       category = category === row.dataset.category ? "" : row.dataset.category;
       show();
+      if (category) bar.scrollIntoView();
     });
   }
   bar.querySelector(".all").addEventListener("click", () => {

@@ -17,6 +17,7 @@ from statekit.audit.model import Finding, Report
 from statekit.audit.output.common import (
     counted,
     inventory,
+    laid_out,
     next_step,
     opened,
     package_of,
@@ -31,6 +32,7 @@ from statekit.audit.rules import sort_of
 __all__ = ["render"]
 
 NARROWEST, WIDEST = 80, 100
+MARGIN = 11
 WRITES = 6
 """Sites that are listed; of the rest it is told how many there are."""
 CODES = {
@@ -124,34 +126,27 @@ def _finding(one: Finding, report: Report, pen: _Pen) -> Iterator[str]:
     mark = pen(one.severity.value, f"{one.rule:<6} {one.severity.value:<7}")
     sure = "" if one.confidence == "high" else pen("soft", f"  ({one.confidence} confidence)")
     yield f"  {mark}  {pen('bold', visible(one.name))}  {where(report, one)}{sure}"
-    yield from pen.wrapped(visible(one.why), 11)
+    yield from pen.wrapped(visible(one.why), MARGIN)
     yield from _writes(one, report, pen)
-    code = [visible(line) for line in one.replacement.split("\n")]
-    for at, line in enumerate(code):
-        yield from _code(line, "instead" if at == 0 else "", pen)
+    yield from _code(one.replacement, pen)
     if one.keep:
-        yield from pen.wrapped(visible(one.keep), 11, "stays", "soft")
+        yield from pen.wrapped(visible(one.keep), MARGIN, "stays", "soft")
 
 
 def _writes(one: Finding, report: Report, pen: _Pen) -> Iterator[str]:
     for at, site in enumerate(one.writes[:WRITES]):
-        yield from pen.wrapped(f"{where(report, site)}  {writer(site)}", 11, "written" if at == 0 else "")
+        yield from pen.wrapped(f"{where(report, site)}  {writer(site)}", MARGIN, "written" if at == 0 else "")
     if len(one.writes) > WRITES:
-        yield from pen.wrapped(f"and {plural(len(one.writes) - WRITES, 'more place')}", 11)
+        yield from pen.wrapped(f"and {plural(len(one.writes) - WRITES, 'more place')}", MARGIN)
 
 
-def _code(line: str, label: str, pen: _Pen) -> Iterator[str]:
-    """A line of code as it is; one that is too long loses its remark to the next line."""
-    margin = pen("soft", f"{label:>9}  ")
-    code, sign, remark = line.partition("  # ")
-    if not sign:
-        yield f"{margin}{pen('code', code)}"
-    elif len(line) + 11 <= pen.width:
-        yield f"{margin}{pen('code', code)}{pen('soft', sign + remark)}"
-    else:
-        deep = " " * (len(code) - len(code.lstrip()))
-        yield f"{margin}{pen('soft', f'{deep}# {remark}')}"
-        yield f"{'':11}{pen('code', code)}"
+def _code(code: str, pen: _Pen) -> Iterator[str]:
+    for at, (line, remark) in enumerate(laid_out(code, pen.width - MARGIN)):
+        yield (
+            pen("soft", f"{'instead' if at == 0 else '':>{MARGIN - 2}}  ")
+            + pen("code", line)
+            + pen("soft", remark)
+        )
 
 
 # -- the end --------------------------------------------------------------------------------------------------------
