@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
-import http.client
 import json
-import socket
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from urllib.parse import urlsplit
 
-from demo_app.children import ChildFailed, Children
 from demo_app.settings import Settings, State
+from statekit.prove.children import ChildFailed, Children
+from statekit.prove.pods import START_WITHIN, free_ports, get, until
+from statekit.prove.pods import Pod as PlainPod
 
-__all__ = ["Fleet", "Plan", "Pod", "get", "until"]
+__all__ = ["Fleet", "Plan", "Pod"]
 
-START_WITHIN = 30.0
 NOTICE = 0.6
 """Seconds between a pod's first "not ready" and its SIGTERM: several times a balancer's polling interval, and
 longer than any request it may still have sent takes."""
@@ -39,37 +35,19 @@ class Plan:
     threads: int = 16
 
 
-class Pod:
-    """One pod: a gunicorn master with its workers."""
+class Pod(PlainPod):
+    """One pod: a gunicorn master with its workers, which can say that it is not ready."""
 
     def __init__(self, settings: Settings, children: Children) -> None:
-        self.settings = settings
-        self.url = f"http://{settings.bind}"
-        self._children = children
-        self._process: subprocess.Popen[bytes] | None = None
+        conf = ("-c", "python:demo_app.gunicorn_conf", "demo_app.wsgi:app")
+        command = (sys.executable, "-m", "gunicorn", *conf)
+        super().__init__(settings.pod, f"http://{settings.bind}", command, settings.environment(), children)
         self._drain = Path(settings.drain_file)
-
-    @property
-    def name(self) -> str:
-        return self.settings.pod
 
     def start(self) -> None:
         """Start the pod; `wait` tells when it is ready."""
         self._drain.unlink(missing_ok=True)
-        command = [
-            sys.executable,
-            "-m",
-            "gunicorn",
-            "-c",
-            "python:demo_app.gunicorn_conf",
-            "demo_app.wsgi:app",
-        ]
-        self._process = self._children.start(self.name, command, self.settings.environment())
-
-    def wait(self, within: float = START_WITHIN) -> None:
-        """Wait until the pod is ready; raises `ChildFailed` with its last words if it ends or takes too long."""
-        if not until(lambda: self.ready() or self._ended(), within) or self._ended():
-            raise ChildFailed(f"{self.name} did not get ready:\n{self._children.last_words(self.name)}")
+        super().start()
 
     def ready(self) -> bool:
         """Ask the pod as a balancer does."""
@@ -80,14 +58,6 @@ class Pod:
         self._drain.touch()
         until(lambda: not self.ready(), 5.0)
         time.sleep(NOTICE)
-
-    def stop(self) -> None:
-        """End the pod; requests under way are finished."""
-        if self._process is not None:
-            self._children.stop(self._process)
-
-    def _ended(self) -> bool:
-        return self._process is not None and self._process.poll() is not None
 
 
 class Fleet:
@@ -163,36 +133,3 @@ def _settings(plan: Plan, third_party: str, folder: Path) -> list[Settings]:
         )
         for number, address in enumerate(addresses, start=1)
     ]
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports nobody listens on now."""
-    with contextlib.ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
-
-
-def get(url: str, timeout: float = 2.0) -> tuple[int, bytes]:
-    """Fetch a URL of this machine; status 0 if nothing answers."""
-    where = urlsplit(url)
-    connection = http.client.HTTPConnection(where.hostname or "", where.port, timeout=timeout)
-    try:
-        connection.request("GET", where.path or "/")
-        answer = connection.getresponse()
-        return answer.status, answer.read()
-    except (OSError, http.client.HTTPException):
-        return 0, b""
-    finally:
-        connection.close()
-
-
-def until(condition: Callable[[], object], within: float, every: float = 0.05) -> bool:
-    """Wait for a condition; False if it did not come true in time."""
-    deadline = time.monotonic() + within
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(every)
-    return True

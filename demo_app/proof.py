@@ -18,7 +18,6 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from demo_app.children import ChildFailed, interruptible
 from demo_app.pods import Plan
 from demo_app.report import TITLES, write
 from demo_app.report.promises import CONTEXT, PROMISES, Row, broken
@@ -26,6 +25,7 @@ from demo_app.serve import store_for
 from demo_app.settings import State
 from demo_app.trial import FULL, QUICK, Course, Outcome, trial
 from statekit import StatekitError
+from statekit.prove.children import ChildFailed, interruptible
 
 __all__ = ["prove"]
 

@@ -11,10 +11,10 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from demo_app.children import ChildFailed, Children, interruptible
 from demo_app.pods import Fleet, Plan
 from demo_app.settings import State
 from statekit import Embedded, StatekitError
+from statekit.prove.children import ChildFailed, Children, interruptible
 
 __all__ = ["serve", "store_for"]
 

@@ -15,9 +15,10 @@ from typing import Any, TypeAlias
 import benchmarks.fleet
 from benchmarks.fleet.figures import WINDOW, Span, figures
 from benchmarks.fleet.sightings import Sighting, load
-from demo_app.children import ChildFailed, Children
-from demo_app.pods import Fleet, Plan, until
+from demo_app.pods import Fleet, Plan
 from demo_app.settings import State
+from statekit.prove.children import ChildFailed, Children
+from statekit.prove.pods import until
 
 __all__ = ["FULL", "QUICK", "Course", "Outcome", "Told", "trial"]
 

@@ -20,7 +20,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 LIBRARY = ROOT / "statekit"
-NOT_PRIMITIVES = {"store", "testing", "cli", "audit", "web"}
+NOT_PRIMITIVES = {"store", "testing", "cli", "audit", "web", "prove"}
 PRIMITIVES = sorted(
     p.name for p in LIBRARY.iterdir() if (p / "__init__.py").exists() and p.name not in NOT_PRIMITIVES
 )

@@ -14,6 +14,7 @@ from itertools import pairwise
 from typing import Any
 
 from benchmarks.fleet.sightings import Sighting
+from statekit.prove.measures import percentile, worst_window
 
 __all__ = ["Span", "Write", "converged", "figures", "percentile", "worst_window", "writes"]
 
@@ -38,26 +39,6 @@ class Write:
 
     sent: float
     seconds: float | None
-
-
-def percentile(values: Sequence[float], share: float) -> float | None:
-    """The nearest-rank percentile: a value that was really seen. None of nothing."""
-    if not values:
-        return None
-    return sorted(values)[max(0, math.ceil(share * len(values)) - 1)]
-
-
-def worst_window(permits: Sequence[Sighting], window: float = WINDOW) -> int:
-    """The most permits that were for certain granted within one window.
-
-    A permit was granted somewhere between its request's sending and its answer's arrival. It is counted in a
-    window only if both lie inside, so a slow answer is never mistaken for a permit too many.
-    """
-    sent = sorted(permit.sent for permit in permits)
-    received = sorted(permit.received for permit in permits)
-    return max(
-        (bisect_left(received, start + window) - bisect_left(sent, start) for start in sent), default=0
-    )
 
 
 def writes(sightings: Iterable[Sighting]) -> list[Write]:

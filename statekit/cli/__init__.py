@@ -13,6 +13,7 @@ __all__ = ["COMMANDS", "main"]
 COMMANDS: dict[str, str] = {
     "audit": "Find the state a project keeps in its processes, and name what replaces it.",
     "demo": "The proof: a demo app under load, with state in memory, sticky, and shared.",
+    "prove": "Your app as one process and as several pods, under one load: where the answers differ.",
     "dev": "Run the embedded server of this project and print its URL.",
     "flags": "List, set, explain and undo feature flags.",
     "tenants": "Read, set, explain and undo tenant configuration.",

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from demo_app.children import Children
-from demo_app.pods import until
+from statekit.prove.children import Children
+from statekit.prove.pods import until
 from tests.demo.runs import running
 
 SERVE = ("demo", "serve", "--pods", "2", "--workers", "2", "--port", "0")
@@ -95,7 +95,7 @@ def test_a_child_dies_with_a_parent_that_is_killed(tmp_path):
     script = f"""
 import sys, time
 from pathlib import Path
-from demo_app.children import Children
+from statekit.prove.children import Children
 with Children(Path({str(tmp_path)!r})) as children:
     print(children.start("sleeper", ["sleep", "600"]).pid, flush=True)
     time.sleep(600)

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, MutableMapping
 from typing import Any
 
+from statekit.prove.paths import guessed
+
 __all__ = ["of_environ", "of_scope"]
-
-VARIES = re.compile(r"\d+|[0-9a-fA-F]{8,}|[0-9a-fA-F]{8}-[0-9a-fA-F-]{27}|.{33,}|[^/]*[@%][^/]*")
-"""Segments of a path that look like somebody's: numbers, digests, UUIDs, anything long, addresses."""
-
 
 def of_environ(environ: Mapping[str, Any]) -> str:
     """The name of a WSGI request; asked after the app has routed it."""
@@ -32,8 +29,3 @@ def _filled(path: str, params: Mapping[str, Any]) -> str:
     """A path with what the router took from it put back under its name; the rest guessed."""
     names = {str(value): name for name, value in params.items()} if isinstance(params, dict) else {}
     return "/".join(f"{{{names[one]}}}" if one in names else guessed(one) for one in path.split("/"))
-
-
-def guessed(path: str) -> str:
-    """A path with segments that look like somebody's taken out."""
-    return "/".join("{…}" if VARIES.fullmatch(one) else one for one in path.split("/"))

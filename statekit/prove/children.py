@@ -1,6 +1,6 @@
 """Processes of our own: started on a leash, and gone when we are, whatever happens.
 
-Rule 1: every process the demo starts is started here. Rule 2: it is ended by its own pid, never by a name.
+Rule 1: every process a run needs is started here. Rule 2: it is ended by its own pid, never by a name.
 Rule 3: leaving the ``with`` block ends them all: asked first, then told.
 """
 
@@ -28,7 +28,7 @@ GRACE = 12.0
 
 
 class ChildFailed(RuntimeError):
-    """A process of the demo did not start or ended by itself; the message shows what it last said."""
+    """A process of the run did not start or ended by itself; the message shows what it last said."""
 
 
 class Children:

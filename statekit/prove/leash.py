@@ -1,7 +1,7 @@
 """Runs a command that ends when the process that started it ends, even if that one is killed outright.
 
 ``python leash.py PARENT_PID COMMAND…``: asks the kernel for a SIGTERM at the parent's death, then becomes the
-command. Linux only; elsewhere the command runs without a leash, and is ended by `demo_app.children` alone.
+command. Linux only; elsewhere the command runs without a leash, and is ended by `statekit.prove.children` alone.
 """
 
 from __future__ import annotations
