@@ -25,6 +25,8 @@ PLAIN = frozenset(_PLAIN.split())
 """Words any package may use: they say nothing about what it is about."""
 OWN = 0.5
 """A word is a package's own if so much of all its uses are there, and 1.25 times what its size would explain."""
+ENOUGH = 10
+"""Calls and imports; where there are fewer, as many are added that count half."""
 VERSION = re.compile(r"v\d+$")
 
 
@@ -51,7 +53,10 @@ class Clarity:
         whole = inside + leaving
         if not whole:
             return None
-        return Part("stays inside", inside / whole, 3, f"{inside} of {whole} calls and imports")
+        unseen = max(0, ENOUGH - whole)
+        few = f", few: {unseen} more taken as half" if unseen else ""
+        share = (inside + unseen / 2) / (whole + unseen)
+        return Part("stays inside", share, 3, f"{inside} of {whole} calls and imports{few}")
 
     def _door(self, group: Group) -> Part | None:
         defined = sum(1 for _ in group.functions()) + sum(

@@ -24,6 +24,8 @@ WORTH = {
     How.IN_THE_WAY: 0.0,
 }
 """What one entry counts for: 1 could be a message today, 0 cannot go on without the answer."""
+ENOUGH = 5
+"""Ways in; where fewer were seen, as many are added that count half: one call alone decides nothing."""
 CHANGING = {"post", "put", "patch", "delete"}
 ANSWERING = {"self.write", "self.finish", "self.render", "self.send"}
 """How a handler answers that returns nothing."""
@@ -45,14 +47,14 @@ class Viability:
     def parts(self, group: Group) -> tuple[Part, ...]:
         return tuple(filter(None, (self._entries(group), self._coloured(group))))
 
-    def _entries(self, group: Group) -> Part | None:
+    def _entries(self, group: Group) -> Part:
         entries = [*self.traffic.entries.get(group, ()), *self._handled(group)]
-        if not entries:
-            return Part("need no answer", 0.5, 3, "no way in was seen: taken as half")
-        share = sum(WORTH[one.how] for one in entries) / len(entries)
+        unseen = max(0, ENOUGH - len(entries))
+        worth = sum(WORTH[one.how] for one in entries) + unseen / 2
         counts = Counter(one.how for one in entries)
-        said = ", ".join(how.times(counts[how]) for how in How if counts[how])
-        return Part("need no answer", share, 3, said)
+        said = [how.times(counts[how]) for how in How if counts[how]] or ["no way in was seen"]
+        said += [f"few: {unseen} more taken as half"] if unseen and entries else []
+        return Part("need no answer", worth / (len(entries) + unseen), 3, ", ".join(said))
 
     def _coloured(self, group: Group) -> Part | None:
         functions = list(group.functions())
