@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from statekit.prove.measures import percentile, worst_window
-from statekit.prove.records import Answer, Seen, flat
+from statekit.prove.records import ABSENT, Answer, Seen, flat
 
 __all__ = ["Difference", "Endpoint", "Invariant", "Result", "Traffic", "compared"]
 
