@@ -6,7 +6,9 @@ filled once and never differs; what remains is state, and is sorted by what it i
 
 from __future__ import annotations
 
+import re
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from statekit.audit.catalogue import Catalogue
@@ -25,9 +27,11 @@ __all__ = ["Judge", "Verdict"]
 REMOVING = {"del", "pop", "popitem", "popleft", "clear", "remove", "discard", "cache_clear"}
 ASKING = ("request", "user", "tenant", "session", "token", "client", "ip", "addr", "email", "account", "org", "sid", "key", "id", "uuid")
 """Words of keys that come with a request."""
+SHARED = re.compile(r"redis|valkey|memcache", re.IGNORECASE)
 SAYING = {"warn", "warning", "info", "debug", "error", "log", "exception", "print", "echo"}
 KEYED = (
-    ({"user", "session", "sid", "token", "conversation", "chat", "nonce", "state"}, Category.SESSION_STORE, 0.6),
+    ({"session", "sid", "conversation", "chat", "nonce", "cookies"}, Category.SESSION_STORE, 1.3),
+    ({"user", "token", "state"}, Category.SESSION_STORE, 0.6),
     ({"ip", "addr", "remote", "host"}, Category.RATE_LIMITER, 0.6),
     ({"tenant", "org", "organization", "workspace", "site"}, Category.TENANT_CONFIG, 0.5),
     ({"job", "task", "run", "pid", "process"}, Category.BACKGROUND_WORKER, 0.6),
@@ -134,6 +138,8 @@ class Judge:
             return self._found(state, Category.EVENT_BUS, sure, "a queue only this process sees", natures)
         if natures & {Nature.THREAD, Nature.TASK, Nature.PROCESS} and not self._of_a_request(state):
             return self._found(state, Category.BACKGROUND_WORKER, Confidence.MEDIUM, "work that goes on in this process", natures)
+        if Nature.SIGNAL in natures and any(chain == f"{state.name}.send" for function in state.readers for chain in function.facts.calls):
+            return self._found(state, Category.EVENT_BUS, Confidence.MEDIUM, "heard in this process only", natures)
         return self._holds_client(state, natures)
 
     def _holds_client(self, state: State, natures: frozenset[Nature]) -> Verdict | None:
@@ -141,6 +147,12 @@ class Judge:
         if state.holds and state.shape in {"container", "instance", "app"} and not any(c.attribute and c.at_run_time for c in state.changes):
             if self._keeps_client(state.holds):
                 return self._found(state, Category.CLIENT_POOL, Confidence.MEDIUM, "an object that keeps a client", natures)
+        if state.holds and state.shape in {"container", "instance"}:
+            for method in (one for owner in state.holds.line() for one in owner.methods.values()):
+                kept = any(one.text.rpartition(".")[2] in self.catalogue.once_decorators for one in method.facts.decorators)
+                outside = self.purity.outside_of(method) if kept else ""
+                if outside and self._reads_data(outside):
+                    return self._found(state, Category.MEMO_CACHE, Confidence.MEDIUM, f"remembers what {outside} said", natures)
         named = words_of(state.name)[-1:] and words_of(state.name)[-1] in {"client", "clients", "engine", "pool", "redis", "driver", "producer"}
         rebound = any(c.write.op in {"=", "[]="} and not c.attribute for c in state.changes)
         if named and rebound and natures <= {Nature.NONE, Nature.UNKNOWN} and Nature.UNKNOWN in natures and state.shape in {"container", "class_attribute", "app"}:
@@ -192,14 +204,26 @@ class Judge:
             return self._clear(state, "registry", natures)
         if self._about_itself(state):
             return self._clear(state, "telemetry of the process", natures)
+        if all(self._follows(c) for c in run):
+            return self._clear(state, "re-synchronises itself", natures)
         if self._warns_once(state, run):
             return self._clear(state, "warn once", natures)
         if state.holds and all(not c.attribute and self._lazy(c) for c in run):
+            return self._clear(state, "an object nobody changes", natures)
+        if state.holds and self._left_alone(state, run):
             return self._clear(state, "an object nobody changes", natures)
         lazy = all(self._lazy(c) for c in run)
         if lazy and not any(c.write.op in REMOVING for c in run):
             return self._filled_once(state, natures, run)
         return self._state(state, natures, run)
+
+    def _left_alone(self, state: State, run: list[Change]) -> bool:
+        """Of several objects of a class the one whose changing methods nobody calls."""
+        owner = state.holds
+        if owner is None or self.states.held_in(owner) < 2 or not all(c.attribute for c in run):
+            return False
+        changing = {c.function.last for c in run if c.function.facts.within}
+        return state.var is not None and not self.states.asked_to(state.var, changing)
 
     def _builds(self, state: State, change: Change) -> bool:
         """Whether a constructor sets it: where its object lasts, that happens once."""
@@ -239,6 +263,11 @@ class Judge:
             return False
         return not any(c.write.op in REMOVING for c in run)
 
+    def _follows(self, change: Change) -> bool:
+        """Whether the function that writes compares a version with one kept outside first."""
+        asked = {word for chain in change.function.facts.tests for word in words_of(chain)}
+        return bool(asked & {"version", "etag", "mtime", "revision", "generation", "modified"}) and bool(self.purity.outside_of(change.function))
+
     @staticmethod
     def _about_itself(state: State) -> bool:
         words = set(words_of(state.module.path.replace("/", "_"))) | set(words_of(state.name))
@@ -251,13 +280,17 @@ class Judge:
         if rebinds_only and values == {"True"} and first and first.kind == "const" and first.text == "False":
             return all(self._lazy(c) for c in run)
         words = set(words_of(state.name))
+        if words & {"sampled", "sample"} or (Nature.COUNTER in self._natures(state) and any(chain.endswith("getpid") for c in run for chain in c.function.facts.calls)):
+            return True
         return bool(words & {"warned", "warnings", "logged", "reported", "once", "notified"}) and len({c.write.op for c in run}) == 1
 
     def _filled_once(self, state: State, natures: frozenset[Nature], run: list[Change]) -> Verdict:
         """Written where nothing was: whether it could differ is a matter of where it comes from."""
         if state.holds and any(c.attribute for c in state.changes if c.at_run_time):
             return self._state(state, natures, run)
-        if any(c.write.op in {"append", "add", "update"} for c in run) and Nature.CONTAINER in natures:
+        if any(chain in self.catalogue.clocks for c in run for chain in c.function.facts.calls) and state.shape != "class_attribute":
+            return self._state(state, natures, run)
+        if any(c.write.op in {"append", "add"} for c in run) and Nature.CONTAINER in natures:
             return self._seen(state, natures, run)
         inner = self._inner(run)
         if Nature.LOCK in inner:
@@ -293,7 +326,17 @@ class Judge:
 
     def _state(self, state: State, natures: frozenset[Nature], run: list[Change]) -> Verdict:
         category = self.category(state, natures, run)
+        if self._dual(state, run):
+            return self._found(state, category, Confidence.LOW, "the memory branch of two: shared where it is configured", natures, run)
+        if any("WeakSet" in value.text or "WeakKey" in value.text for _, value in state.values) and Nature.LOCK not in natures:
+            return self._found(state, category, Confidence.LOW, "lives only as long as its keys do", natures, run)
         return self._found(state, category, self._confidence(state, natures, run), "changed at run time", natures, run)
+
+    def _dual(self, state: State, run: list[Change]) -> bool:
+        """Whether the same is kept in a shared store where there is one."""
+        said = [*state.under, *(text for _, value in state.values for text in _texts(value))]
+        said += [chain for c in run for chain in c.function.facts.tests]
+        return any(SHARED.search(one) for one in said)
 
     def _confidence(self, state: State, natures: frozenset[Nature], run: list[Change]) -> Confidence:
         certain = [c for c in run if c.phase is Phase.RUNTIME]
@@ -340,7 +383,7 @@ class Judge:
         if timed and "last" in words_of(state.name):
             add(Category.RATE_LIMITER, 1.0)
         if Nature.CACHE in natures:
-            add(Category.MEMO_CACHE, 2.0)
+            add(Category.MEMO_CACHE, 1.4)
         if timed and Category.MEMO_CACHE in points:
             add(Category.MEMO_CACHE, 0.7)
         inner = self._inner(run)
@@ -365,6 +408,8 @@ class Judge:
         for words, category, weight in KEYED:
             if any(words & set(words_of(c.write.key)) for c in run):
                 add(category, weight)
+        if state.shape == "app" and "config" in state.under[0]:
+            add(Category.TENANT_CONFIG, 1.5)
         if whole and any(self.purity.outside_of(c.function) for c in run):
             add(Category.MEMO_CACHE, 0.8)
 
@@ -379,7 +424,7 @@ class Judge:
         target = place.what if place and isinstance(place.what, FunctionIn) else None
         endless = target is not None and ("forever" in target.facts.marks or any("sleep" in chain for chain in target.facts.calls))
         task = state.annotation.endswith("()") or state.name in {"create_task", "ensure_future"}
-        joined = any(chain.endswith((".join", ".result")) or chain in {"asyncio.gather", "asyncio.wait", "gather"} for chain in function.facts.calls)
+        joined = "waits" in function.facts.marks
         if endless:
             return self._found(state, Category.BACKGROUND_WORKER, Confidence.HIGH if phase is not Phase.UNKNOWN else Confidence.MEDIUM, "a loop in each process", frozenset(), [])
         if not task and phase is Phase.RUNTIME and not joined:
@@ -436,6 +481,13 @@ class Judge:
             for chain in other.facts.calls
             if "test" not in other.module.path
         )
+
+
+def _texts(value: Value) -> Iterator[str]:
+    """All that is named in a value."""
+    yield value.text
+    for one in (*value.parts, *(its for _, its in value.named)):
+        yield from _texts(one)
 
 
 def root_last(chain: str) -> str:

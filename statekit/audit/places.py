@@ -15,7 +15,7 @@ __all__ = ["Attribute", "Place", "Places"]
 OF_THE_APP = re.compile(
     r"^(?:.*[.:])?(?:(?:app|application|_app|current_app|fastapi_app|asgi_app|flask_app|server_app)"
     r"|(?:FastAPI|Flask|Starlette|Quart|Sanic|Application|Litestar|_get_current_object)\(\))"
-    r"(?P<where>\.state\.|\.config\.|\.config\[\]|\.extensions\[\]|\.settings\[\]|\[\]|\.)(?P<name>\w*)"
+    r"(?P<where>\.state\.|\.config\.|\.config\[\]|\.extensions\.|\.settings\.|\.extensions\[\]|\.settings\[\]|\[\]|\.)(?P<name>\w*)"
 )
 OWN_TO_APPS = {"router", "state", "config", "extensions", "conf", "routes", "url_map", "view_functions", "jinja_env", "json", "logger", "name"}
 """Attributes a framework's application has of itself."""
@@ -87,6 +87,8 @@ class Places:
     def _follow(self, function: FunctionIn, chain: str, deep: int) -> Place | None:
         parts = parts_of(chain)
         place = self._root(function, parts[0], deep)
+        if chain.startswith("self.settings."):
+            return Place("app", "settings:" + parts[2].strip(".") if len(parts) > 2 else "settings:")
         if chain.startswith("self.settings[]"):  # Tornado's handlers see the application's settings as their own
             return Place("app", "settings[]:")
         app = OF_THE_APP.match(chain)
@@ -251,6 +253,8 @@ class Places:
             return next(filter(None, (self.class_of(function, one, deep - 1) for one in value.parts)), None)
         if value.kind not in {"call", "chain"}:
             return None
+        if value.kind == "call" and value.text in {"cls", "self.__new__", "object.__new__"}:
+            return function.module.classes.get(function.facts.within)
         if value.kind == "call" and value.parts and deep == DEEP:
             return self.class_of(function, value, deep - 1) or self._wrapped(function, value, deep - 1)
         place = self.of(function, value.text + ("()" if value.kind == "call" else ""), deep - 1)

@@ -266,8 +266,9 @@ class Reach:
         elif place.kind == "class" and isinstance(place.what, ClassIn) and last in self.catalogue.routers:
             self.registered.add(place.what)
             made = ("__init__",) if last in {"Depends", "Security"} else ()
+            named = VERBS & set(place.what.methods)
             for method in place.what.methods.values():
-                if method.last not in {"__init__", "__new__"} - set(made):
+                if method.last in (named or place.what.methods) and method.last not in {"__init__", "__new__"} - set(made):
                     self.handlers.setdefault(method, f"given to {callee}")
 
     def _callback(self, function: FunctionIn, given: FunctionIn, callee: str, argument: str, chain: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -58,6 +58,8 @@ class State:
     """The project's class it is an object of."""
     function: FunctionIn | None = None
     """The function that is decorated."""
+    var: Var | None = None
+    """The variable of a module it is the value of."""
 
     @property
     def qualified(self) -> str:
@@ -241,13 +243,32 @@ class States:
         state = State(
             "instance" if holds else "container", var.module, first.line, var.name,
             values=[*values, *rebinds], annotation=first.annotation, under=tuple(one.under for one in var.bindings if one.under),
-            changes=list(self.of_var.get(var, ())), holds=holds,
+            changes=list(self.of_var.get(var, ())), holds=holds, var=var,
         )  # fmt: skip
         state.readers = self._readers(var)
         state.changes += self._by_reading(state)
         if holds:
             state.changes.extend(self.inner_changes(holds))
         return state
+
+    def held_in(self, owner: ClassIn) -> int:
+        """How many variables of modules hold an object of a class."""
+        if not hasattr(self, "_held_counts"):
+            holding = (self.places.type_of(var) for module in self.project.modules for var in module.vars.values())
+            self._held_counts = Counter(filter(None, holding))
+        return self._held_counts[owner]
+
+    def asked_to(self, var: Var, methods: set[str]) -> bool:
+        """Whether somebody calls one of these methods on a variable's object, or hands the object on."""
+        for function in self.project.functions():
+            for chain in function.facts.calls:
+                place = self.places.of(function, chain.rpartition(".")[0]) if chain.rpartition(".")[2] in methods else None
+                if place and place.what is var:
+                    return True
+            for _, _, chain in function.facts.passed:
+                if chain.rpartition(".")[2] == var.name and (place := self.places.of(function, chain)) and place.what is var:
+                    return True
+        return any(value.kind == "call" and value.parts for _, value in [(None, one.value) for one in var.bindings])
 
     def _by_reading(self, state: State) -> Iterator[Change]:
         """A `defaultdict` grows when it is looked at."""
@@ -296,6 +317,8 @@ class States:
             changes = mine.get(name, [])
             own = any(f.last in BUILDERS for f, _ in self.places.assigned.get((one, name), ()))
             shared = [c for c in changes if self._of_the_class(one, c, own)]
+            if shared and self.lasting.get(one, "").startswith("module:") and all(c.write.target.startswith("self.") for c in shared) and _is_dataclass(one):
+                continue  # its object is reported as the variable it is in
             yield State(
                 "class_attribute", one.module, bindings[0].line, name, one.name,
                 values=[(outside, b.value) for b in bindings], annotation=bindings[0].annotation, changes=shared,
@@ -309,6 +332,9 @@ class States:
         target = change.write.target
         if not target.startswith("self."):
             return True
+        number = all(binding.value.kind == "const" for binding in one.body.get(target[5:].partition("[")[0], ()))
+        if change.write.op == "+=" and number and one not in self.lasting:
+            return False
         return not own and (change.write.op != "=" or target.count(".") > 1 or one in self.lasting)
 
     def _of_object(self, one: ClassIn, mine: dict[str, list[Change]]) -> Iterator[State]:
@@ -352,3 +378,7 @@ class States:
             state = State("app", first.function.module, first.write.line, name, values=values, changes=changes, holds=holds)
             state.under = (spelt,)
             yield state
+
+
+def _is_dataclass(one: ClassIn) -> bool:
+    return any(value.text.rpartition(".")[2] in {"dataclass", "define", "attrs", "s", "mutable"} for value in one.facts.decorators)

@@ -16,7 +16,7 @@ STRONG: dict[Category, str] = {
     Category.RATE_LIMITER: "limiter limiters ratelimit ratelimiter throttle throttles throttled throttler throttling attempt attempts quota quotas "
     "cooldown cooldowns backoff debounce flood bans banned strikes penalty",
     Category.SESSION_STORE: "session sessions sess otp otps nonce nonces captcha captchas login logins conversation conversations cookie cookies "
-    "csrf oauth challenge challenges sso ticket tickets verification chats",
+    "csrf token tokens oauth challenge challenges sso ticket tickets verification chats",
     Category.FLAG_CACHE: "flag flags feature features toggle toggles experiment experiments rollout maintenance killswitch",
     Category.CONNECTION_MANAGER: "connection connections websocket websockets socket sockets ws peers sids sid rooms room presence online "
     "viewers connected sse spectators",
@@ -31,7 +31,7 @@ STRONG: dict[Category, str] = {
 }  # fmt: skip
 WEAK: dict[Category, str] = {
     Category.RATE_LIMITER: "limit limits rate bucket buckets hits failures blocked failed window retry last",
-    Category.SESSION_STORE: "token tokens auth user users states chat history histories context contexts messages memory code codes pending "
+    Category.SESSION_STORE: "auth user users states chat history histories context contexts messages memory code codes pending "
     "dialog wizard thread_ids logged upload uploads",
     Category.FLAG_CACHE: "enabled disabled switch mode",
     Category.CONNECTION_MANAGER: "clients active consoles terminals containers processes handles",

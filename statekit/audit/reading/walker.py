@@ -15,7 +15,7 @@ __all__ = ["Walker"]
 
 FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef
 KEY_ERRORS = {"KeyError", "LookupError", "AttributeError", "IndexError"}
-SPAWNING = {"Thread", "Timer", "Process", "create_task", "ensure_future", "start_new_thread", "spawn", "spawn_n", "add_job", "PeriodicCallback", "start_background_task", "run_coroutine_threadsafe"}
+SPAWNING = {"Thread", "Timer", "Process", "create_task", "ensure_future", "start_new_thread", "spawn", "spawn_n", "PeriodicCallback", "start_background_task", "run_coroutine_threadsafe"}
 UNHEARD = {"print", "log", "logger", "logging", "LOGGER", "LOG"}
 """What is called so answers nothing: not worth a note."""
 HOLDABLE = {"call", "dict", "list", "set", "comprehension", "either", "const", "none"}
@@ -123,6 +123,8 @@ class Walker:
         scope = self._scope
         func = node.func
         chain = spell(func)
+        if type(func) is ast.Attribute and (func.attr in {"result", "gather"} or (func.attr == "join" and not node.args)):
+            scope.marks.add("waits")
         if chain:
             scope.calls.setdefault(chain, node.lineno)
             scope.called_at.append((chain, node.lineno))
