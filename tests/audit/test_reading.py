@@ -194,6 +194,7 @@ def test_the_standard_library_is_read() -> None:
 
 
 @pytest.mark.exhaustive
+@pytest.mark.timeout(300)
 def test_the_whole_standard_library_is_read() -> None:
     _read_all(_library(every=True))
 
@@ -201,13 +202,14 @@ def test_the_whole_standard_library_is_read() -> None:
 def _read_all(files: list[Path]) -> None:
     sources = {path.as_posix(): path.read_bytes() for path in files}
     facts = [read(path, source) for path, source in sources.items()]
+    refused = [one.path for one in facts if one.error and _parses(sources[one.path])]
+    assert refused == []
     for one in facts:
-        assert bool(one.error) == (not _compiles(sources[one.path])), (one.path, one.error)
         marshal.dumps(frozen(one))
     Analysis(facts)
 
 
-def _compiles(source: bytes) -> bool:
+def _parses(source: bytes) -> bool:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
