@@ -8,6 +8,7 @@ import re
 import tomllib
 from collections.abc import Iterable
 from itertools import pairwise
+from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -33,6 +34,8 @@ from statekit.audit.score import (
     text,
 )
 from statekit.audit.score.arrange import PACKAGES, ROW, ROWS, arranged
+from statekit.audit.score.sharing import WEIGHTS
+from statekit.audit.score.viability import WORTH
 from statekit.audit.score.words import WIDE
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -502,3 +505,36 @@ def test_attributes_shared_alike_make_one_row() -> None:
     assert [one.label for one in placed.drawn] == ["Hub: one, two and 1 more"]
     assert placed.left_out == (0, 0)
     assert "3 states" in picture(Score((), states))
+
+
+# -- the page --------------------------------------------------------------------------------------------
+
+PAGE = Path(__file__).parents[2] / "docs" / "audit-score.md"
+
+
+def test_the_example_of_the_page_is_what_comes_out() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    files = {found[1]: found[2] for found in re.finditer(r"```python\n# (\S+)\n(.*?)```", page, re.DOTALL)}
+    shown = re.search(r"```text\n(.*?)```", page, re.DOTALL)
+    assert shown is not None
+    assert shown[1] == text(score(analysed(files)))
+
+
+def test_the_settings_of_the_page_are_understood() -> None:
+    shown = re.search(r"```toml\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    assert shown is not None
+    settings = settings_from(tomllib.loads(shown[1])["tool"]["statekit"]["audit"]["score"])
+    assert settings.depth == 2
+    assert settings.overridden("shop.billing.tax", "clarity") == (9.0, "a bounded context since 2023, ADR 12")
+
+
+def test_the_figures_of_the_page_are_those_of_the_code() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    for how, worth in WORTH.items():
+        assert f"| {how} | {worth:g} |" in page
+    for grip in Grip:
+        assert f"| {grip} | {grip.strength:g} |" in page
+    for category, weight in WEIGHTS.items():
+        row = next(line for line in page.splitlines() if line.startswith(f"| {weight:g} | "))
+        assert str(category).replace("_", " ") in row
+    assert f"At most {PACKAGES} packages and {ROWS} rows" in page

@@ -17,7 +17,7 @@ from statekit.audit.score.viability import Viability, handlers_of
 
 __all__ = ["score"]
 
-SMALL = 3
+SMALL = 2
 """Functions; what has fewer is no candidate unless it is included by name."""
 
 

@@ -109,23 +109,26 @@ class Traffic:
     # -- calls -------------------------------------------------------------------------------------------
 
     def _calls(self, function: FunctionIn, group: Group) -> None:
-        started = dict(self._started(function))
         called = {target: chain for chain, target in self._called(function)}
+        started = {target: (how, callee) for target, how, callee in self._started(function)}
         self.targets[function] = {one for one in called if isinstance(one, FunctionIn)}
         at_run_time = self.analysis.reach.phase(function) in {Phase.RUNTIME, Phase.UNKNOWN}
-        both: list[FunctionIn | ClassIn] = [*called, *(one for one in started if one not in called)]
-        for target in both:
+        for target in dict.fromkeys([*called, *started]):
             there = self._refer(group, target)
             if there is None or not isinstance(target, FunctionIn):
                 continue
-            self.callers[target].add(function)
+            how, by = started.get(target) or (
+                self._answered(function, target, called[target]),
+                called[target],
+            )
+            if not _is_message(by, target):
+                self.callers[target].add(function)
             if at_run_time:
-                how = started.get(target) or self._answered(function, target, called[target])
                 self.entries[there].append(Entry(target, how, function))
 
     @staticmethod
     def _answered(function: FunctionIn, target: FunctionIn, chain: str) -> How:
-        if chain.rpartition(".")[2] in LATER and chain.rpartition(".")[2] != target.last:
+        if _is_message(chain, target):
             return How.FORGOTTEN
         if chain in function.facts.dropped:
             return How.DROPPED
@@ -140,14 +143,14 @@ class Traffic:
             if found is not None and found is not function:
                 yield chain, found
 
-    def _started(self, function: FunctionIn) -> Iterator[tuple[FunctionIn, How]]:
-        """What is handed to something that starts it, or asks it first."""
+    def _started(self, function: FunctionIn) -> Iterator[tuple[FunctionIn, How, str]]:
+        """What is handed to something that starts it, or asks it first; how, and by what."""
         for callee, _, what in function.facts.passed:
             last = callee.rpartition(".")[2]
             if last in FORGETTING or last in ASKING:
                 found = self.target(function, what.removesuffix("()"))
                 if isinstance(found, FunctionIn) and found is not function:
-                    yield found, How.FORGOTTEN if last in FORGETTING else How.ANSWERED
+                    yield found, How.FORGOTTEN if last in FORGETTING else How.ANSWERED, callee
 
     def target(self, function: FunctionIn, chain: str) -> FunctionIn | ClassIn | None:
         """The function or class of the project that a chain names, if that can be told."""
@@ -160,3 +163,9 @@ class Traffic:
         if isinstance(place.what, FunctionIn):
             return place.what
         return place.what if place.kind == "class" and isinstance(place.what, ClassIn) else None
+
+
+def _is_message(chain: str, target: FunctionIn) -> bool:
+    """Whether something is asked for by a message to another process: ``task.delay(…)``, ``queue.enqueue(task)``."""
+    last = chain.rpartition(".")[2]
+    return last in LATER and last != target.last
