@@ -67,14 +67,18 @@ def _said(verb: str) -> list[Note]:
 
 @functools.cache
 def _found(project: str) -> tuple[Finding, ...]:
+    return _audited(PROJECTS[project])
+
+
+def _audited(sources: dict[str, str]) -> tuple[Finding, ...]:
     with TemporaryDirectory() as name:
-        for path, source in PROJECTS[project].items():
+        for path, source in sources.items():
             file = Path(name, path)
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(source, "utf-8")
         report = audit(name, Config(), cache=False)
     assert not report.unparsed
-    assert report.files == len(PROJECTS[project])
+    assert report.files == len(sources)
     return report.findings
 
 
@@ -163,6 +167,20 @@ def test_nothing_else_is_found(project: str) -> None:
 @pytest.mark.parametrize("project", PROJECTS)
 def test_each_project_shows_a_positive_and_a_negative(project: str) -> None:
     assert {"expect", "clear"} <= {note.verb for note in NOTES if note.project == project}
+
+
+@pytest.mark.parametrize("project", PROJECTS)
+def test_neither_the_folder_nor_empty_lines_change_what_is_found(project: str) -> None:
+    moved = {f"src/{path}": "\n\n\n" + source for path, source in PROJECTS[project].items()}
+    there = [(one.path.removeprefix("src/"), one.line - 3, *_gist(one)) for one in _audited(moved)]
+    assert there == [(one.path, one.line, *_gist(one)) for one in _found(project)]
+
+
+def _gist(finding: Finding) -> tuple[object, ...]:
+    writes = [
+        (site.line - finding.line, site.handler) for site in finding.writes if site.path == finding.path
+    ]
+    return finding.rule, finding.name, finding.confidence, finding.severity, writes
 
 
 SPLIT = {Category.CONNECTION_MANAGER, Category.BACKGROUND_WORKER, Category.LOCK, Category.CLIENT_POOL}
