@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 __all__ = ["FORMAT", "Binding", "Class", "FileFacts", "Function", "Value", "Write"]
 
-FORMAT = 3
+FORMAT = 4
 """Part of the cache's key: raise it whenever the reader keeps something else."""
 
 
@@ -116,13 +116,15 @@ class FileFacts(NamedTuple):
     bindings: tuple[Binding, ...]
     comments: tuple[tuple[int, str], ...]
     """Comments addressed to the audit, by line."""
+    notes: dict[int, str] = {}  # noqa: RUF012 - never changed
+    """What comments say beside bindings, by the line of the binding."""
     error: str = ""
     """Why the file could not be read, else ''."""
 
 
 def thawed(row: tuple[Any, ...]) -> FileFacts:
     """Give names back to what `marshal` carried as bare tuples."""
-    path, imports, stars, functions, classes, bindings, comments, error = row
+    path, imports, stars, functions, classes, bindings, comments, notes, error = row
     return FileFacts(
         path,
         imports,
@@ -131,6 +133,7 @@ def thawed(row: tuple[Any, ...]) -> FileFacts:
         tuple(Class(one[0], one[1], one[2], _values(one[3]), _named(one[4])) for one in classes),
         tuple(Binding(one[0], one[1], one[2], _value(one[3]), one[4], one[5]) for one in bindings),
         comments,
+        notes,
         error,
     )
 

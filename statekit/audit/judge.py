@@ -360,6 +360,7 @@ class Judge:
             names.append((state.owner.rpartition(".")[2], 0.8))
         names += [(c.function.last, 0.25) for c in run[:6]]
         names.append((state.module.path.rpartition("/")[2].removesuffix(".py"), 0.4))
+        names.append((state.module.facts.notes.get(state.line, ""), 0.5))
         points = hinted(names)
         for one, weight in (start or {}).items():
             points[one] = points.get(one, 0.0) + weight

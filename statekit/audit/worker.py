@@ -39,7 +39,7 @@ def read_file(path: str, real: str) -> tuple[bytes, FileFacts]:
 
 
 def _unread(path: str, error: Exception) -> FileFacts:
-    return FileFacts(path, {}, (), (), (), (), (), f"{type(error).__name__}: {error}")
+    return FileFacts(path, {}, (), (), (), (), (), {}, f"{type(error).__name__}: {error}")
 
 
 def packed(index: int, digest: bytes, facts: FileFacts) -> Packed:

@@ -6,13 +6,15 @@ import ast
 import re
 import warnings
 
-from statekit.audit.facts import FileFacts
+from statekit.audit.facts import Binding, FileFacts, Function
 from statekit.audit.reading.walker import Walker
 
 __all__ = ["read"]
 
 ADDRESSED = re.compile(r"#\s*(statekit:\s*ignore\b.*|per-process-ok\b.*)")
 """Comments that speak to the audit."""
+PLAIN = {"const", "tuple", "lambda", "text"}
+"""Values that nothing is kept in."""
 
 
 def read(path: str, source: bytes) -> FileFacts:
@@ -34,6 +36,7 @@ def read(path: str, source: bytes) -> FileFacts:
         classes=tuple(walker.classes),
         bindings=tuple(walker.bindings),
         comments=tuple(_comments(source)),
+        notes=_notes(source, walker.bindings, functions),
     )
 
 
@@ -41,7 +44,7 @@ def _unread(path: str, error: Exception) -> FileFacts:
     line = getattr(error, "lineno", None)
     where = f" (line {line})" if line else ""
     said = error.msg if isinstance(error, SyntaxError) else str(error)
-    return FileFacts(path, {}, (), (), (), (), (), f"{type(error).__name__}: {said}{where}")
+    return FileFacts(path, {}, (), (), (), (), (), {}, f"{type(error).__name__}: {said}{where}")
 
 
 def _comments(source: bytes) -> list[tuple[int, str]]:
@@ -50,3 +53,20 @@ def _comments(source: bytes) -> list[tuple[int, str]]:
     lines = source.decode("utf-8", "replace").splitlines()
     found = ((number, ADDRESSED.search(line)) for number, line in enumerate(lines, 1))
     return [(number, match[1]) for number, match in found if match]
+
+
+def _notes(source: bytes, bindings: list[Binding], functions: tuple[Function, ...]) -> dict[int, str]:
+    """The comments on, or right above, the lines where something may be kept."""
+    if b"#" not in source:
+        return {}
+    lines = source.decode("utf-8", "replace").splitlines()
+    wanted = {one.line for one in bindings if one.value.kind not in PLAIN}
+    wanted |= {w.line for one in functions if one.within for w in one.writes if w.op == "=" and w.target.startswith("self.")}
+    found = ((number, _note(lines, number)) for number in wanted if 0 < number <= len(lines))
+    return {number: note for number, note in found if note}
+
+
+def _note(lines: list[str], number: int) -> str:
+    beside = lines[number - 1].partition("  #")[2]
+    above = lines[number - 2].strip() if number > 1 else ""
+    return f"{beside} {above[1:] if above.startswith('#') else ''}".strip()[:160]
