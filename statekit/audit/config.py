@@ -99,11 +99,12 @@ def nearest(path: str | Path) -> Config:
 
 def _table(file: Path) -> Any:
     try:
-        text = file.read_text(encoding="utf-8")
-        tools = tomllib.loads(text).get("tool", {})
+        found: Any = tomllib.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ConfigInvalid(f"{file}: {error}") from error
-    return tools.get("statekit", {}).get("audit")
+    for key in ("tool", "statekit", "audit"):
+        found = found.get(key) if isinstance(found, dict) else None
+    return found
 
 
 def _of_file(file: Path, table: Any) -> Config:

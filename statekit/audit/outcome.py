@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import marshal
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from statekit.audit.cache import Cache
-from statekit.audit.config import Config
+from statekit.audit.config import Config, ConfigInvalid
 from statekit.audit.facts import FileFacts, thawed
 from statekit.audit.files import Source
 from statekit.audit.model import Category, Confidence, Finding, Severity, Site
 from statekit.audit.suppress import Comment, addressed
 
 if TYPE_CHECKING:
+    from statekit.audit.engine import Analysis
     from statekit.audit.score.model import Score
 
 __all__ = ["Outcome", "analysed", "facts_of"]
@@ -35,8 +36,6 @@ class Outcome:
 
     def record(self) -> Any:
         """The same in bare tuples, for `marshal`."""
-        from statekit.audit.score import record  # noqa: PLC0415 - as below
-
         return (
             [_bare(one) for one in self.findings],
             {path: [_bare(one) for one in several] for path, several in self.comments.items()},
@@ -44,7 +43,7 @@ class Outcome:
             self.files,
             self.lines,
             self.notes,
-            self.score and record(self.score),
+            _recorded(self.score),
         )
 
     @classmethod
@@ -70,6 +69,8 @@ class Outcome:
 def _bare(thing: Any) -> Any:
     if isinstance(thing, tuple | list):
         return tuple(map(_bare, thing))
+    if isinstance(thing, dict):
+        return {_bare(key): _bare(value) for key, value in thing.items()}
     if isinstance(thing, str):
         return str(thing)  # words of an enumeration too
     if hasattr(thing, "__dataclass_fields__"):
@@ -93,6 +94,14 @@ def _finding(row: tuple[Any, ...]) -> Finding:
     )
 
 
+def _recorded(score: Score | None) -> Any:
+    if score is None:
+        return None
+    from statekit.audit.score import as_json  # noqa: PLC0415 - few ask for a score
+
+    return _bare(as_json(score))
+
+
 def _score(record: Any) -> Score | None:
     if record is None:
         return None
@@ -114,16 +123,14 @@ def analysed(
     score: bool,
 ) -> Outcome:
     """Read what was not read before, and judge all of it together."""
-    from statekit.audit.advice import finding_of  # noqa: PLC0415 - what analyses is only needed where something is new
-    from statekit.audit.deploy import deployment  # noqa: PLC0415
-    from statekit.audit.engine import Analysis  # noqa: PLC0415
+    from statekit.audit.advice import finding_of  # noqa: PLC0415 - only where something is new
+    from statekit.audit.engine import Analysis  # noqa: PLC0415 - as above
 
     files = facts_of(sources, cache)
     analysis = Analysis([one for one in files if not one.error], config.catalogue())
     found = [finding_of(one, analysis) for one in analysis.verdicts if one.category is not None]
-    deployed = deployment(root, files, {one.found.path: one.found.real for one in texts})
     return Outcome(
-        (*found, *deployed.findings),
+        tuple(_with_deployment(root, files, texts, found)),
         {one.path: addressed(one) for one in files if one.comments},
         _unparsed(sources, files),
         len(files),
@@ -133,10 +140,33 @@ def analysed(
     )
 
 
-def _scored(analysis: Any, config: Config) -> Score:
-    from statekit.audit.score import score_of, settings_from  # noqa: PLC0415 - few ask for a score
+def _with_deployment(
+    root: Path, files: Sequence[FileFacts], texts: Sequence[Source], found: Sequence[Finding]
+) -> list[Finding]:
+    """The findings of the analysis and those of deployment files; what these say weighs the others."""
+    from statekit.audit.deploy import beside, deployment  # noqa: PLC0415 - only where something is new
 
-    return score_of(analysis, settings_from(config.score))
+    said = deployment(root, files, [one.found for one in texts if not one.error])
+    running = said.facts
+    known = (running.why,) if running.why else ()
+    weighed = (
+        replace(
+            one,
+            severity=running.weigh(one.severity) if running.single else one.severity,
+            evidence=(*one.evidence, *known),
+        )
+        for one in found
+    )
+    return beside(weighed, said.findings)
+
+
+def _scored(analysis: Analysis, config: Config) -> Score:
+    from statekit.audit.score import BadSetting, score  # noqa: PLC0415 - few ask for a score
+
+    try:
+        return score(analysis, config.score)
+    except BadSetting as error:
+        raise ConfigInvalid(f"{config.source}: {error}") from error
 
 
 def _unparsed(sources: Sequence[Source], files: Sequence[FileFacts]) -> tuple[tuple[str, str], ...]:

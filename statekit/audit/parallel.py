@@ -117,7 +117,7 @@ class _Mate:
     """Another interpreter. Its answers grow in a file without a name, and are read from there as they come."""
 
     def __init__(self, tokens: int, work: bytes) -> None:
-        self._out: BinaryIO = tempfile.TemporaryFile()  # type: ignore[assignment]  # noqa: SIM115 - closed by dismiss
+        self._out: BinaryIO = tempfile.TemporaryFile()  # noqa: SIM115 - closed by dismiss
         self._read = 0
         with tempfile.TemporaryFile() as given:
             given.write(work)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated
 
@@ -207,11 +208,18 @@ def _rendered(report: Report, config: Config, form: str, *, terminal: bool = Fal
 def _picture(report: Report) -> str:
     from statekit.audit.score import picture  # noqa: PLC0415 - few ask for it
 
-    return picture(report.score)
+    return picture(report.score) if report.score else ""
 
 
 def _least(config: Config, form: str) -> Confidence:
     return config.confidence or (Confidence.HIGH if form == "text" else Confidence.MEDIUM)
+
+
+def _print(text: str) -> None:
+    """As it is: whoever wrote it knows whether there are colours. What the terminal has no letters for is escaped."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+    typer.echo(text, nl=False, color=True)
 
 
 def _write(file: Path, text: str) -> None:
