@@ -1,0 +1,216 @@
+"""Keys made up when a process starts: what one process signs, the next one refuses."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+
+from statekit.audit.deploy.found import Hit, Place
+from statekit.audit.deploy.ground import Ground, developing
+from statekit.audit.deploy.look import Called, Module, Setting
+from statekit.audit.deploy.options import Certainty, branch_of, options, text_of
+from statekit.audit.deploy.urls import SURE
+from statekit.audit.facts import Function
+from statekit.audit.model import Confidence
+from statekit.audit.reading.chains import spell
+
+__all__ = ["secret_hits"]
+
+SECRET = re.compile(
+    r"^_*((app|flask|django|jwt|session|cookie|signing|csrf|token|auth|access|refresh|server|wtf_csrf|hmac|encryption|fernet)_)*"
+    r"(secret|secret_key|secretkey|cookie_secret|session_secret|jwt_secret|jwt_secret_key|signing_key|session_key|cookie_key|jwt_key"
+    r"|hmac_key|encryption_key|fernet_key|csrf_key)$",
+    re.IGNORECASE,
+)
+CONFIGURED = re.compile(
+    r"(^|\.)(app|application|config|conf|settings|options|server|environ|self|cls|api|flask_app|Flask\(\)|FastAPI\(\))(\[\])?$"
+)
+ENTROPY = frozenset(
+    [
+        "os.urandom",
+        "secrets.token_hex",
+        "secrets.token_urlsafe",
+        "secrets.token_bytes",
+        "secrets.choice",
+        "uuid.uuid4",
+        "uuid.uuid1",
+        "random.choice",
+        "random.choices",
+        "random.getrandbits",
+        "random.randint",
+        "random.SystemRandom",
+        "random.random",
+        "numpy.random.choice",
+        "np.random.choice",
+        "cryptography.fernet.Fernet.generate_key",
+        "django.core.management.utils.get_random_secret_key",
+        "nacl.utils.random",
+        "django.utils.crypto.get_random_string",
+        "random.sample",
+    ]
+)
+KEPT = frozenset(
+    [
+        "open",
+        "write",
+        "write_text",
+        "write_bytes",
+        "read_text",
+        "read_bytes",
+        "save",
+        "commit",
+        "execute",
+        "dump",
+        "setex",
+        "setnx",
+        "chmod",
+        "get_or_create",
+        "exists",
+        "load",
+        "is_file",
+        "isfile",
+        "insert",
+        "set_password",
+        "update_or_create",
+        "get_secret_value",
+        "safe_dump",
+        "set_secret",
+        "putenv",
+    ]
+)
+"""Calls of a function that keeps its key for the next start."""
+TAKERS = {"secret_key", "cookie_secret", "session_secret", "jwt_secret", "secret"}
+
+
+def secret_hits(ground: Ground) -> Iterator[Hit]:
+    """Every key of the app that is random in each process."""
+    for module in ground.modules:
+        said: set[int] = set()
+        for hit in (*_settings(ground, module), *_arguments(ground, module)):
+            if hit.place.line not in said:
+                said.add(hit.place.line)
+                yield hit
+
+
+def _settings(ground: Ground, module: Module) -> Iterator[Hit]:
+    for one in module.settings:
+        if SECRET.match(one.name) and _of_the_app(one) and not developing(one):
+            certainty, source = _random(ground, module, one.value, one)
+            if one.form == "name" and any(
+                "Settings" in base for base in ground.class_bases(module.path, one.owner)
+            ):
+                certainty = Certainty.DEFAULT  # pydantic: the environment may say otherwise
+            if source and not _kept(module, one):
+                yield _hit(
+                    Place(module.path, one.line, one.name, one.owner), source, _certainty(one, certainty)
+                )
+
+
+def _of_the_app(one: Setting) -> bool:
+    """Whether the key is the app's: a row's or a user's own secret is meant to be random."""
+    if one.form == "name":
+        return not one.local
+    if one.form == "attribute" and one.base == "self":
+        return one.owner.endswith("__init__") and bool(
+            re.search(r"key|^_?secret$|cookie|session", one.name, re.IGNORECASE)
+        )
+    if one.form == "entry":
+        return not one.local and bool(re.search("key|cookie|session", one.name, re.IGNORECASE))
+    return bool(CONFIGURED.search(one.base))
+
+
+def _certainty(one: Setting | Called, certainty: Certainty) -> Certainty:
+    """Under a condition about itself it is what is taken where nothing is configured; under another, a branch."""
+    if branch_of(one.under) != "choice":
+        return certainty
+    itself = any(one.name and one.name.lower() in condition.text.lower() for condition in one.under)
+    return min(certainty, Certainty.DEFAULT if itself else Certainty.CHOICE)
+
+
+def _arguments(ground: Ground, module: Module) -> Iterator[Hit]:
+    """``SessionMiddleware(secret_key=…)``, ``define("cookie_secret", default=…)``."""
+    for one in module.calls:
+        if developing(one):
+            continue
+        for word in one.node.keywords:
+            name = word.arg or ""
+            if name in ("default", "default_value", "default_factory") and one.node.args:
+                name = text_of(one.node.args[0]).lstrip("-").replace("-", "_")
+                name = name if name != "secret" else ""
+                at = one.node.lineno
+            elif name in TAKERS and _takes_key(one):
+                at = word.value.lineno
+            else:
+                continue
+            certainty, source = _random(ground, module, word.value, None)
+            if SECRET.match(name) and source and not _kept(module, one):
+                yield _hit(Place(module.path, at, name, one.owner), source, _certainty(one, certainty))
+
+
+def _takes_key(one: Called) -> bool:
+    return bool(
+        re.search(
+            r"Middleware|Application|Serializer|Strategy|Flask",
+            ast.unparse(one.node)[:200],
+        )
+    )
+
+
+def _random(ground: Ground, module: Module, value: ast.expr, at: Setting | None) -> tuple[Certainty, str]:
+    """What makes it random, and how certain that is to be used; '' if nothing does."""
+    for option in options(module, value, at):
+        source = _entropy(ground, module, option.node) if option.node is not None else ""
+        if source:
+            return option.certainty, source
+    return Certainty.PLAIN, ""
+
+
+def _entropy(ground: Ground, module: Module, node: ast.expr) -> str:
+    for one in ast.walk(node):
+        if isinstance(one, ast.Call):
+            spelt = spell(one.func) or ""
+            dotted = module.dotted(spelt)
+            if dotted in ENTROPY:
+                return spelt
+            function = ground.function(module, dotted) if dotted and not dotted.startswith("self.") else None
+            if function and _makes_it_up(ground, module, function):
+                return spelt
+    return ""
+
+
+def _makes_it_up(ground: Ground, module: Module, function: Function) -> bool:
+    lasts = {chain.rpartition(".")[2] for chain in function.calls}
+    imports = next((one.imports for one in ground.files if function in one.functions), module.facts.imports)
+    dotted = {
+        imports.get(chain.partition(".")[0], chain.partition(".")[0]) + chain[len(chain.partition(".")[0]) :]
+        for chain in function.calls
+    }
+    if lasts & KEPT or function.within:
+        return False
+    return any(one == source or one.startswith(source + "(") for one in dotted for source in ENTROPY)
+
+
+def _kept(module: Module, one: Setting | Called) -> bool:
+    """Whether what stands around it writes the key down for the next start, or reads what was written."""
+    name = re.compile(rf"\b{re.escape(one.name)}\b|key|secret", re.IGNORECASE)
+    for other in module.calls:
+        near = other.owner == one.owner and (one.local or not other.local)
+        if near and other.spelt.rpartition(".")[2] in KEPT and name.search(ast.unparse(other.node)):
+            return True
+    return False
+
+
+def _hit(place: Place, source: str, certainty: Certainty) -> Hit:
+    fallback = "" if certainty is Certainty.PLAIN else " where none is configured"
+    why = f"`{place.name}` is made up by `{source}()` in each process{fallback}: cookies and tokens that one worker signed are refused by the others, and by all after a restart"
+    name = place.name.lstrip("_").upper()
+    sure = SURE[certainty] if certainty is not Certainty.PLAIN else Confidence.HIGH
+    return Hit(
+        "SK1208",
+        place,
+        why,
+        f'{place.name} = os.environ["{name}"]  # one key for all processes; an error where it is missing',
+        sure,
+        evidence=(f"{source}() at start-up",),
+    )

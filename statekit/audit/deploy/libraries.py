@@ -1,0 +1,296 @@
+"""Libraries that keep their state in the process unless they are told otherwise: limiters, sockets, schedulers, caches."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+
+from statekit.audit.deploy.found import Hit, Place
+from statekit.audit.deploy.ground import STORES, Ground, developing
+from statekit.audit.deploy.look import Called, Module, Setting
+from statekit.audit.deploy.options import Certainty, branch_of, local_ones, options, text_of
+from statekit.audit.deploy.urls import SURE
+from statekit.audit.model import Confidence, Severity
+
+__all__ = ["library_hits"]
+
+REDIS = 'os.environ["REDIS_URL"]'
+SHARED = re.compile(
+    r"redis|valkey|memcache|postgres|mongo|sqlalchemyjobstore|database|rabbit|kafka", re.IGNORECASE
+)
+LIMITERS = {"flask_limiter": "storage_uri", "slowapi": "storage_uri", "quart_rate_limiter": "store"}
+SCHEDULERS = {
+    "BackgroundScheduler",
+    "AsyncIOScheduler",
+    "GeventScheduler",
+    "TornadoScheduler",
+    "TwistedScheduler",
+    "APScheduler",
+}
+CACHE_TYPES = re.compile(
+    r"^(flask_caching\.backends\.|flask_caching\.)?(simple(cache)?(\.SimpleCache)?)$", re.IGNORECASE
+)
+CACHE_FILES = re.compile(
+    r"^(flask_caching\.backends\.)?(filesystem(cache)?(\.FileSystemCache)?|null(cache)?(\.NullCache)?)$",
+    re.IGNORECASE,
+)
+
+
+def library_hits(ground: Ground) -> Iterator[Hit]:
+    """Everything that libraries are told, or not told."""
+    for module in ground.modules:
+        yield from _limiters(ground, module)
+        yield from _sockets(ground, module)
+        yield from _stores(ground, module)
+        yield from _schedulers(module)
+    yield from _caches(ground)
+    yield from _sessions(ground)
+    yield from _metrics(ground)
+
+
+def _place(module: Module, one: Called | Setting, name: str) -> Place:
+    return Place(module.path, one.line, name, one.owner)
+
+
+def _certainty(module: Module, one: Called) -> Certainty:
+    """A branch, or a function that also makes something shared, is one of two modes."""
+    if branch_of(one.under) == "choice":
+        return Certainty.CHOICE
+    siblings = (
+        other for other in module.calls if one.local and other.owner == one.owner and other is not one
+    )
+    return Certainty.CHOICE if any(SHARED.search(other.callee) for other in siblings) else Certainty.PLAIN
+
+
+def _absent(call: Called, *names: str) -> bool:
+    given = call.keyword(*names)
+    return given is None or (isinstance(given, ast.Constant) and given.value is None)
+
+
+# -- limiters ---------------------------------------------------------------------------------------------------
+
+
+def _limiters(ground: Ground, module: Module) -> Iterator[Hit]:
+    for one in module.called("Limiter", "RateLimiter"):
+        root = one.callee.partition(".")[0]
+        argument = LIMITERS.get(root)
+        if argument is None or developing(one) or not _absent(one, argument, "storage"):
+            continue
+        if one.open_ended and argument in module.text:
+            continue
+        if not any(True for _ in ground.settings("RATELIMIT_STORAGE_URI", "RATELIMIT_STORAGE_URL")):
+            yield _limiter(module, one, argument)
+
+
+def _limiter(module: Module, one: Called, argument: str) -> Hit:
+    name = one.name or one.spelt.rpartition(".")[2]
+    certainty = _certainty(module, one)
+    why = f"`{name}` has no `{argument}`, so it counts in each process: N workers let through N times the limit, and a restart forgets"
+    return Hit(
+        "SK1201" if certainty is Certainty.PLAIN else "SK1211",
+        _place(module, one, name),
+        why,
+        f'{name} = {one.spelt}(..., {argument}={REDIS})\n# or, one exact count for all: kit.rate_limiter({name!r}, "5/minute")',
+        Confidence.MEDIUM if one.open_ended and certainty is Certainty.PLAIN else SURE[certainty],
+        evidence=(f"{one.callee} without {argument}, and no RATELIMIT_STORAGE_URI in the project",),
+    )
+
+
+# -- sockets ----------------------------------------------------------------------------------------------------
+
+
+def _sockets(ground: Ground, module: Module) -> Iterator[Hit]:
+    for one in module.called("SocketIO", "Server", "AsyncServer", "SocketManager"):
+        if one.callee.partition(".")[0] not in {
+            "flask_socketio",
+            "socketio",
+            "fastapi_socketio",
+        } or developing(one):
+            continue
+        if _absent(one, "message_queue", "client_manager") and not _connected(ground, module, one):
+            yield _socket(module, one)
+
+
+def _connected(ground: Ground, module: Module, one: Called) -> bool:
+    """Whether the queue is given later, or in arguments that cannot be seen."""
+    if one.open_ended and re.search(r"message_queue|client_manager", module.text):
+        return True
+    later = (other for place in ground.modules for other in place.called("init_app"))
+    return any(not _absent(other, "message_queue", "client_manager") for other in later)
+
+
+def _socket(module: Module, one: Called) -> Hit:
+    name = one.name or one.spelt.rpartition(".")[2]
+    asynchronous = one.callee.endswith("AsyncServer") or one.callee.startswith("fastapi")
+    manager = "socketio.AsyncRedisManager" if asynchronous else "socketio.RedisManager"
+    flask = one.callee.startswith("flask_socketio")
+    argument = f"message_queue={REDIS}" if flask else f"client_manager={manager}({REDIS})"
+    missing = argument.partition("=")[0]
+    certainty = _certainty(module, one)
+    why = f"`{name}` has no `{missing}`: what one process emits reaches only the sockets it accepted itself, and its rooms are unknown to the others"
+    return Hit(
+        "SK1205" if certainty is Certainty.PLAIN else "SK1211",
+        _place(module, one, name),
+        why,
+        f"{name} = {one.spelt}(..., {argument})",
+        Confidence.MEDIUM if one.open_ended and certainty is Certainty.PLAIN else SURE[certainty],
+        keep="The sockets, and sticky routing for long polling: only the messages between processes move.",
+        evidence=(f"{one.callee} without {missing}",),
+    )
+
+
+# -- stores for trying out --------------------------------------------------------------------------------------
+
+
+def _stores(ground: Ground, module: Module) -> Iterator[Hit]:
+    for one in module.called(*STORES):
+        if ground.foreign(one.callee) and not developing(one):
+            yield _store(module, one)
+
+
+def _store(module: Module, one: Called) -> Hit:
+    kind = one.callee.rpartition(".")[2]
+    name = one.name or kind
+    certainty = _certainty(module, one)
+    plain = Confidence.HIGH if not one.local else Confidence.MEDIUM
+    return Hit(
+        "SK1213" if certainty is Certainty.PLAIN else "SK1211",
+        _place(module, one, name),
+        f"`{name}` is kept in `{kind}`, the store `{one.callee.partition('.')[0]}` has for trying it out: what one process keeps there, the next does not have",
+        f"{kind}()  ->  the Redis or database store of `{one.callee.partition('.')[0]}`",
+        plain if certainty is Certainty.PLAIN else SURE[certainty],
+        evidence=(f"{one.callee} at {module.path}:{one.node.lineno}",),
+    )
+
+
+# -- schedulers -------------------------------------------------------------------------------------------------
+
+
+def _schedulers(module: Module) -> Iterator[Hit]:
+    for one in module.called(*SCHEDULERS):
+        if "apscheduler" not in one.callee or developing(one) or not _absent(one, "jobstores"):
+            continue
+        jobs = any(
+            other.spelt.endswith((".add_job", ".scheduled_job", ".add_jobs")) for other in module.calls
+        )
+        started = [other for other in module.calls if other.spelt.endswith(".start")]
+        name = one.name or one.spelt
+        if jobs and any(other.spelt.rpartition(".")[0].rpartition(".")[2] == name for other in started):
+            yield _scheduler(module, one, name)
+
+
+def _scheduler(module: Module, one: Called, name: str) -> Hit:
+    guarded = re.search(
+        r"leader|lock|flock",
+        " ".join(other.spelt for other in module.calls if other.owner == one.owner),
+        re.IGNORECASE,
+    )
+    return Hit(
+        "SK1206",
+        _place(module, one, name),
+        f"`{name}` keeps its jobs in memory and is started where the app starts: N processes run every job N times, and jobs added at run time are lost at a restart",
+        f'with kit.in_flight("{name}", 1, lease=60).acquire("run") as mine:  # in the job\n    if mine:\n        ...',
+        Confidence.LOW if guarded else Confidence.MEDIUM,
+        evidence=(f"{one.callee} without jobstores, started in the same file",),
+    )
+
+
+# -- caches and sessions ------------------------------------------------------------------------------------------
+
+
+def _is_simple(node: ast.expr) -> bool:
+    return bool(CACHE_TYPES.match(text_of(node)))
+
+
+def _caches(ground: Ground) -> Iterator[Hit]:
+    used = ground.imports("flask_caching", "flask_cache")
+    for module, one in ground.settings("CACHE_TYPE"):
+        found = options(module, one.value, one)
+        place = _place(module, one, one.name)
+        for option in local_ones(found, _is_simple)[:1]:
+            certainty = min(option.certainty, Certainty.CHOICE) if branch_of(one.under) else option.certainty
+            sure = SURE[certainty] if used else Confidence.MEDIUM
+            if not ground.overruled(one, _is_simple, module.path):
+                yield _cache(place, text_of(option.node), certainty, sure)
+        for option in local_ones(found, lambda node: bool(CACHE_FILES.match(text_of(node))))[:1]:
+            yield _weak_cache(ground, place, text_of(option.node))
+
+
+def _cache(place: Place, spelt: str, certainty: Certainty, sure: Confidence) -> Hit:
+    why = f"`{place.name}` is `{spelt}`, a dict in each process: what one worker replaces or deletes lives on in the others"
+    rule = "SK1202" if certainty is Certainty.PLAIN else "SK1211"
+    return Hit(rule, place, why, f'CACHE_TYPE = "RedisCache"\nCACHE_REDIS_URL = {REDIS}', sure)
+
+
+def _weak_cache(ground: Ground, place: Place, spelt: str) -> Hit:
+    many = (ground.running.pods or 1) > 1
+    what = (
+        "keeps nothing at all"
+        if "null" in spelt.lower()
+        else "is shared by the processes of one machine, and by no other"
+    )
+    sure = Confidence.MEDIUM if many and "null" not in spelt.lower() else Confidence.LOW
+    why = f"`{place.name}` is `{spelt}`, which {what}"
+    return Hit(
+        "SK1202",
+        place,
+        why,
+        f'CACHE_TYPE = "RedisCache"\nCACHE_REDIS_URL = {REDIS}',
+        sure,
+        severity=Severity.NOTE,
+    )
+
+
+def _sessions(ground: Ground) -> Iterator[Hit]:
+    for module, one in ground.settings("SESSION_TYPE"):
+        texts = {text_of(option.node).lower() for option in options(module, one.value, one)}
+        if texts & {"filesystem", "cachelib"} and not ground.overruled(one, _on_disk, module.path):
+            yield _session(ground, module, one, "cachelib" if "cachelib" in texts else "filesystem")
+
+
+def _on_disk(node: ast.expr) -> bool:
+    return text_of(node).lower() in {"filesystem", "cachelib"}
+
+
+def _session(ground: Ground, module: Module, one: Setting, spelt: str) -> Hit:
+    many = (ground.running.pods or 1) > 1
+    backends = [ast.unparse(value.value) for _, value in ground.settings("SESSION_CACHELIB")]
+    simple = any("SimpleCache" in text for text in backends)
+    where = "a dict of the process" if simple else "files of one machine"
+    other = "process" if simple else "pod"
+    sure = (
+        Confidence.HIGH
+        if simple or many
+        else Confidence.MEDIUM
+        if spelt == "cachelib" and not backends
+        else Confidence.LOW
+    )
+    why = f"`{one.name}` is `{spelt}`, so sessions are kept in {where}: a visitor is a stranger to every other {other}, and signed out with each deploy"
+    return Hit(
+        "SK1204", _place(module, one, one.name), why,
+        'StatekitFlask(app, kit, sessions=True)  # or SESSION_TYPE = "redis"', sure,
+        severity=None if simple or many else Severity.WARNING,
+    )  # fmt: skip
+
+
+# -- metrics ------------------------------------------------------------------------------------------------------
+
+
+def _metrics(ground: Ground) -> Iterator[Hit]:
+    """Once a project, and only where several processes share a port."""
+    if (ground.running.workers or 1) < 2 or ground.running.most("metrics"):
+        return
+    if any("prometheus_multiproc_dir" in module.text.lower() for module in ground.modules):
+        return
+    for module in ground.modules:
+        for one in module.called("Counter", "Gauge", "Histogram", "Summary"):
+            if one.callee.startswith("prometheus_client.") and one.name and not developing(one):
+                why = f"`{one.name}` is counted in each process and a scrape reads whichever answers, for PROMETHEUS_MULTIPROC_DIR is nowhere set"
+                yield Hit(
+                    "SK1209",
+                    _place(module, one, one.name),
+                    why,
+                    "PROMETHEUS_MULTIPROC_DIR=/run/metrics  # in the environment",
+                )
+                return
