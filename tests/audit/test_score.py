@@ -13,8 +13,10 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from statekit.audit import audit
 from statekit.audit.engine import Analysis
 from statekit.audit.model import Category, Confidence
+from statekit.audit.output import render
 from statekit.audit.reading import read
 from statekit.audit.score import (
     BadSetting,
@@ -247,6 +249,22 @@ def test_an_object_is_held_by_who_calls_what_changes_it() -> None:
         "app.limits": Grip.BINDS,
         "app.web": Grip.WRITES,
     }
+
+
+@pytest.mark.parametrize(
+    ("comment", "without_a_reason"),
+    [
+        ("# per-process-ok: each may have its own", "# per-process-ok"),
+        ("# statekit: ignore[SK501] ends with the process", "# statekit: ignore[SK501]"),
+    ],
+)
+def test_what_is_accepted_or_suppressed_couples_nobody(comment: str, without_a_reason: str) -> None:
+    def with_a(comment: str) -> Score:
+        people = SHOP["shop/people/store.py"].replace("SESSIONS = {}", f"SESSIONS = {{}}  {comment}")
+        return score(analysed({**SHOP, "shop/people/store.py": people}))
+
+    assert [one.name for one in with_a(comment).shared] == ["shop.basket.views.BASKETS"]
+    assert state(with_a(without_a_reason), ".SESSIONS").is_shared
 
 
 def test_attributes_of_one_class_move_together() -> None:
@@ -538,3 +556,23 @@ def test_the_figures_of_the_page_are_those_of_the_code() -> None:
         row = next(line for line in page.splitlines() if line.startswith(f"| {weight:g} | "))
         assert str(category).replace("_", " ") in row
     assert f"At most {PACKAGES} packages and {ROWS} rows" in page
+
+
+# -- through the command ---------------------------------------------------------------------------------
+
+
+def test_the_audit_carries_it_into_every_output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    for path, source in SHOP.items():
+        (tmp_path / "app" / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "app" / path).write_text(source)
+    first = audit([tmp_path / "app"], score=True)
+    again = audit([tmp_path / "app"], score=True)
+    assert first.score is not None
+    assert again.score is not None
+    assert as_json(first.score) == as_json(again.score)
+    assert json.loads(render(again, "json"))["score"]["candidates"][0]["package"] == "shop.invoices"
+    assert "What to move first" in render(again, "text")
+    assert "### What to move first" in render(again, "markdown")
+    assert 'class="sk-who"' in render(again, "html")
+    assert audit([tmp_path / "app"]).score is None

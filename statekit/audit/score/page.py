@@ -26,7 +26,7 @@ STYLE = """
 .sk-score dl { display: grid; grid-template-columns: max-content 1fr; gap: 3px 16px; margin: 8px 0 4px; font-size: 13.5px; font-weight: 400 }
 .sk-score dt { color: var(--s-soft) } .sk-score dd { margin: 0 } .sk-score dd div + div { margin-top: 2px }
 .sk-score .soft { color: var(--s-soft); font-size: 13.5px }
-.sk-score figure { margin: 26px 0 0; overflow-x: auto } .sk-score svg { display: block; width: 100%; min-width: 760px; height: auto }
+.sk-score figure { margin: 8px 0 0; overflow-x: auto } .sk-score svg { display: block; width: 100%; min-width: 760px; height: auto }
 """
 
 COLUMNS = (
@@ -47,7 +47,7 @@ def html(score: Score) -> str:
         f'<h2>What to move first</h2><p class="soft">{_said(FORMULA)}</p>'
         f'<div class="card scroll"><table>{COLUMNS}<thead><tr><th>score</th><th class="w">package</th>{head}'
         f'<th class="w">held back by</th></tr></thead><tbody>{rows}</tbody></table></div>{_notes(score)}'
-        f"<figure>{picture(score, embedded=True)}</figure></section>"
+        f"<h2>Who shares which state</h2><figure>{picture(score, embedded=True)}</figure></section>"
     )
 
 

@@ -10,10 +10,11 @@ from statekit.audit.engine import Analysis
 from statekit.audit.judge import Verdict
 from statekit.audit.model import Category, Confidence
 from statekit.audit.places import Attribute
-from statekit.audit.project import ClassIn, FunctionIn
+from statekit.audit.project import ClassIn, FunctionIn, Module
 from statekit.audit.score.groups import Group
 from statekit.audit.score.model import Grip, Hold, SharedState
 from statekit.audit.score.traffic import Traffic
+from statekit.audit.suppress import addressed
 
 __all__ = ["WEIGHTS", "shared_states"]
 
@@ -39,14 +40,30 @@ _NAMES = re.compile(r"[A-Za-z_]\w*")
 
 
 def shared_states(analysis: Analysis, traffic: Traffic) -> list[SharedState]:
-    """Every state the audit is fairly sure of, with all packages that hold it, in the order of the code."""
+    """Every state the audit is fairly sure of, with all packages that hold it, in the order of the code.
+
+    One that a comment accepts or suppresses each process may have for itself: parting it costs nothing.
+    """
     verdicts = [
         one for one in analysis.verdicts if one.category in WEIGHTS and one.confidence is not Confidence.LOW
     ]
+    agreed = _agreed(one.state.module for one in verdicts)
+    verdicts = [one for one in verdicts if (one.state.module, one.state.line) not in agreed]
     readers = _Readers(analysis, verdicts)
     found = [_Holding(one, traffic, readers).state() for one in verdicts]
     ordered = sorted((one for one in found if one.holds), key=lambda one: (one.path, one.line, one.name))
     return list({one.name: one for one in reversed(ordered)}.values())[::-1]
+
+
+def _agreed(modules: Iterable[Module]) -> set[tuple[Module, int]]:
+    """Lines of which a comment with a reason says that each process may have its own."""
+    return {
+        (module, line)
+        for module in dict.fromkeys(modules)
+        for one in addressed(module.facts)
+        if not one.wrong
+        for line in (one.line, one.line + one.alone)
+    }
 
 
 class _Readers:
