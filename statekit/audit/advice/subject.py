@@ -105,7 +105,9 @@ class Subject:
         outright = {change.write.op for change in self.verdict.changes if not change.attribute}
         if outright and outright <= {"="}:
             return "rebind"
-        return "container" if self.natures & {Nature.CONTAINER, Nature.CACHE, Nature.COUNTER} else "instance"
+        if self.natures & {Nature.CONTAINER, Nature.CACHE, Nature.COUNTER}:
+            return "container"
+        return "rebind" if outright and outright <= {"=", "+="} else "instance"
 
     @property
     def natures(self) -> frozenset[Nature]:
