@@ -208,6 +208,8 @@ class Judge:
             return self._clear(state, "re-synchronises itself", natures)
         if self._warns_once(state, run):
             return self._clear(state, "warn once", natures)
+        if state.under[:1] == ("__main__",) and all(c.attribute for c in run):
+            return self._clear(state, "made by a command", natures)
         if state.holds and all(not c.attribute and self._lazy(c) for c in run):
             return self._clear(state, "an object nobody changes", natures)
         if state.holds and self._left_alone(state, run):
@@ -282,7 +284,7 @@ class Judge:
         words = set(words_of(state.name))
         if words & {"sampled", "sample"} or (Nature.COUNTER in self._natures(state) and any(chain.endswith("getpid") for c in run for chain in c.function.facts.calls)):
             return True
-        return bool(words & {"warned", "warnings", "logged", "reported", "once", "notified"}) and len({c.write.op for c in run}) == 1
+        return bool(words & {"warned", "warnings", "warning", "logged", "reported", "once", "notified"})
 
     def _filled_once(self, state: State, natures: frozenset[Nature], run: list[Change]) -> Verdict:
         """Written where nothing was: whether it could differ is a matter of where it comes from."""
@@ -303,7 +305,7 @@ class Judge:
         whole = all(c.write.op == "=" for c in run)
         if not outside:
             return self._clear(state, "idempotent lazy" if whole else "pure memo", natures)
-        if whole and any(nature in natures for nature in (Nature.UNKNOWN, Nature.OBJECT)) and not self._reads_data(outside):
+        if whole and not self._reads_data(outside):
             return self._clear(state, "idempotent lazy", natures)
         category = self.category(state, natures, run, {Category.MEMO_CACHE: 2.0})
         return self._found(state, category, Confidence.MEDIUM, f"remembers what {outside} said", natures, run)
@@ -345,7 +347,8 @@ class Judge:
         both = bool(ops & REMOVING) and bool(ops - REMOVING)
         score = 1.0 * bool(certain) + 0.7 * keyed + 0.7 * both + 0.5 * (Nature.CONTAINER in natures or Nature.CACHE in natures)
         score += 0.3 * (state.shape in {"container", "instance", "app", "closure"}) - 0.4 * (state.shape == "attribute")
-        return Confidence.HIGH if score >= 1.8 else Confidence.MEDIUM if score >= 0.8 else Confidence.LOW
+        score -= 0.5 * (state.shape == "instance" and Nature.NONE in natures)
+        return Confidence.HIGH if score >= 2.2 and certain and (keyed or both) else Confidence.MEDIUM if score >= 0.8 else Confidence.LOW
 
     # -- what it is for ----------------------------------------------------------------------------------------------------
 

@@ -136,6 +136,8 @@ class Natures:
         return Nature.UNKNOWN
 
     def _named(self, function: FunctionIn, value: Value, deep: int) -> set[Nature]:
+        if value.text.startswith("caches[") or "core.cache" in self.project.dotted(function.module, value.text):
+            return {Nature.BACKEND}
         place = self.places.of(function, value.text)
         if place and place.kind in {"function", "class", "module"}:
             return {Nature.CONSTANT}

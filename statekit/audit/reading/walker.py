@@ -123,7 +123,7 @@ class Walker:
         scope = self._scope
         func = node.func
         chain = spell(func)
-        if type(func) is ast.Attribute and (func.attr in {"result", "gather"} or (func.attr == "join" and not node.args)):
+        if type(func) is ast.Attribute and (func.attr in {"result", "gather"} or (func.attr in {"join", "cancel"} and not node.args)):
             scope.marks.add("waits")
         if chain:
             scope.calls.setdefault(chain, node.lineno)
@@ -384,6 +384,11 @@ class Walker:
         self._scope.marks.add("yield")
         self._one(node.value)
 
+    def _await(self, node: ast.Await) -> None:
+        if type(node.value) is ast.Name:
+            self._scope.marks.add("waits")
+        self._one(node.value)
+
     def _constant(self, node: ast.Constant) -> None:
         value = node.value
         if value == 429 and type(value) is int:
@@ -514,6 +519,6 @@ _VISITS: dict[type, str] = {
     ast.SetComp: "_comprehended", ast.GeneratorExp: "_comprehended", ast.DictComp: "_comprehended",
     ast.With: "_with", ast.AsyncWith: "_with", ast.Try: "_try", ast.TryStar: "_try",
     ast.ExceptHandler: "_except", ast.Return: "_return", ast.Yield: "_yield", ast.YieldFrom: "_yield",
-    ast.Constant: "_constant", ast.FunctionDef: "_function", ast.AsyncFunctionDef: "_function",
+    ast.Constant: "_constant", ast.Await: "_await", ast.FunctionDef: "_function", ast.AsyncFunctionDef: "_function",
     ast.Expr: "_statement", ast.Lambda: "_lambda", ast.ClassDef: "_class_body",
 }  # fmt: skip
