@@ -40,13 +40,18 @@ def named(findings: Findings) -> tuple[Named, ...]:
 
 
 def _unique(rows: Iterable[Named]) -> tuple[Named, ...]:
-    found = {row.qualified_name: row for row in rows if row.category != "misconfig" and row.qualified_name}
+    found = {row.qualified_name: row for row in rows if row.qualified_name and _lives_in_memory(row)}
     return tuple(found.values())
+
+
+def _lives_in_memory(row: Named) -> bool:
+    """Not a setting, and not a line of a deployment file."""
+    return row.category != "misconfig" and (not row.path or row.path.endswith(".py"))
 
 
 def _at(path: Path) -> list[Named]:
     if (path.is_file() and path.suffix == ".py") or path.is_dir():
-        from statekit.audit.audit import audit  # noqa: PLC0415 - only who asks for an audit pays for one
+        from statekit.audit.run import audit  # noqa: PLC0415 - only who asks for an audit pays for one
 
         return [_of(one) for one in audit([path]).findings]
     try:

@@ -202,7 +202,7 @@ def _of_objects(holders: list[Any], attribute: str) -> Place:
         values = [(n, one) for n, one in values if one is not ABSENT]
         if len(values) == 1:
             return printer.of(values[0][1])
-        return printer.parts(list, ((n, n, one) for n, one in values), 5, 2, len(values), whole=True)
+        return printer.parts(list, ((n, n, one) for n, one in values), 5, 2, -1, whole=True)
 
     return place
 

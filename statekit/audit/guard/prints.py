@@ -65,6 +65,7 @@ _EXACT: dict[int, type] = {
         type(None), bool, int, float, complex, str, bytes, dt.date, dt.timedelta, decimal.Decimal, uuid.UUID,
     )
 }  # fmt: skip
+_PLAIN = {id(type(None)), id(bool), id(int), id(float)}
 _NUMBERS = {id(int), id(bool), id(float)}
 _TEXTS = {id(str), id(bytes)}
 _OPAQUE = (
@@ -103,19 +104,30 @@ class Printer:
     def parts(
         self, cls: type, pairs: Iterable[tuple[int, Any, Any]], depth: int, keep: int, size: int, whole: bool
     ) -> Print:
-        """The print of something made of parts: key's digest, what to call it, value. Their order does not matter."""
+        """The print of something made of parts: key's digest, what to call it, value. Their order does not matter.
+
+        The parts of an object's fields are remembered too; those of what a container holds are not.
+        """
+        inner = keep - 1 if size < 0 else 0
         total = 0
         kept: dict[int, tuple[Any, Print]] | None = {} if keep > 0 else None
         for key, label, value in pairs:
-            one = self.of(value, depth, keep - 1)
-            total = (total + hash((key, one.kind, one.digest))) & MASK
+            kind = id(type(value))
+            if kind in _PLAIN and kept is None:  # most of what there is: not worth an object
+                total += hash((key, kind, hash(value)))
+                continue
+            one = self.of(value, depth, inner)
+            total += hash((key, one.kind, one.digest))
             whole = whole and one.whole
             if kept is not None:
                 kept[key] = (label, one)
-        return Print(id(cls), hash((total, size)), size, kept, whole and self.left >= 0)
+        return Print(id(cls), hash((total & MASK, size)), size, kept, whole and self.left >= 0)
 
     def key(self, value: Any) -> int:
         """The digest of a key."""
+        kind = id(type(value))
+        if kind in _PLAIN or (kind in _TEXTS and len(value) <= LONG):
+            return hash(value)
         return self.of(value, 2, 0).digest
 
 

@@ -9,6 +9,7 @@ from statekit.prove.paths import guessed
 
 __all__ = ["of_environ", "of_scope"]
 
+
 def of_environ(environ: Mapping[str, Any]) -> str:
     """The name of a WSGI request; asked after the app has routed it."""
     rule = getattr(getattr(environ.get("werkzeug.request"), "url_rule", None), "rule", None)
