@@ -150,7 +150,7 @@ def next_step(report: Report) -> str:
     first = min(
         found, key=lambda one: (list(Severity).index(one.severity), list(Confidence).index(one.confidence))
     )
-    return f"Start with {first.name}: `statekit audit --explain {first.rule}` says what to do; what is meant to be so is accepted with a comment, `# per-process-ok: why`."
+    return f"Start with `{visible(first.name).replace('`', chr(39))}`: `statekit audit --explain {first.rule}` says what to do; what is meant to be so is accepted with a comment, `# per-process-ok: why`."
 
 
 def laid_out(code: str, width: int) -> Iterator[tuple[str, str]]:

@@ -109,14 +109,16 @@ def _foot(report: Report) -> Iterator[str]:
 
 
 def _html(text: str) -> str:
-    return CALLING.sub("\\1\u2060", escape(visible(text)))
+    return escape(_calling_nobody(text))
 
 
 def _text(text: str) -> str:
     """Nothing in it is markup, and it calls nobody."""
-    return CALLING.sub(
-        "\\1\u2060", SPECIAL.sub(r"\\\1", escape(visible(text), quote=False)).replace("`", "\\`")
-    )
+    return SPECIAL.sub(r"\\\1", escape(_calling_nobody(text), quote=False)).replace("`", "&#96;")
+
+
+def _calling_nobody(text: str) -> str:
+    return CALLING.sub("\\1\u2060", visible(text))
 
 
 def _code(text: str) -> str:
