@@ -29,6 +29,11 @@ STYLE = """
 .sk-score figure { margin: 8px 0 0; overflow-x: auto } .sk-score svg { display: block; width: 100%; min-width: 760px; height: auto }
 """
 
+COLUMN = {
+    "clarity": "Is it about one thing, and does the rest respect that? From 1 to 10",
+    "viability": "Could those who use it leave a message and go on? From 1 to 10",
+    "coupling": "1, and what sharing state with other packages costs",
+}
 COLUMNS = (
     '<colgroup><col class="s"><col><col class="f"><col class="f"><col class="f"><col class="h"></colgroup>'
 )
@@ -41,7 +46,7 @@ def html(score: Score) -> str:
     short = short_names(score)
     highest = max(one.score for one in score.candidates) or 1.0
     rows = "".join(_row(one, score, short, highest) for one in score.candidates)
-    head = "".join(f"<th>{name}</th>" for name in ("clarity", "viability", "coupling"))
+    head = "".join(f'<th title="{what}">{name}</th>' for name, what in COLUMN.items())
     return (
         f'<section class="sk-score" id="score"><style>{STYLE}</style>'
         f'<h2>What to move first</h2><p class="soft">{_said(FORMULA)}</p>'

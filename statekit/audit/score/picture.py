@@ -13,7 +13,7 @@ from textwrap import wrap
 from statekit.audit.model import Category
 from statekit.audit.score.arrange import ROW, Arrangement, Row, arranged
 from statekit.audit.score.model import Grip, Hold, Score
-from statekit.audit.score.words import listed
+from statekit.audit.score.words import counted, listed
 
 __all__ = ["picture"]
 
@@ -66,7 +66,7 @@ def picture(score: Score, *, embedded: bool = False) -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" class="sk-who" viewBox="0 0 {WIDTH} {height:.0f}"'
         f' {"" if embedded else _size(height)}role="img" aria-labelledby="sk-who-t sk-who-d">'
         f'<title id="sk-who-t">Who shares which state</title><desc id="sk-who-d">{_said(_summary(placed))}</desc>'
-        f"<style>{_style(placed)}</style>{frame}{head}{body}{_key(end)}{notes}</svg>"
+        f"<style>{_style(placed)}</style>{frame}{head}{body}{_key(end, scored=bool(score.candidates))}{notes}</svg>"
     )
 
 
@@ -173,7 +173,7 @@ def _pointing(placed: Arrangement) -> str:
     return "".join(f".sk-who:has(.n{one}:hover) .link:not(.{one}){{opacity:.07}}" for one in names)
 
 
-def _key(y: float) -> str:
+def _key(y: float, *, scored: bool) -> str:
     parts = []
     x = 20
     for kind, said in (
@@ -185,7 +185,8 @@ def _key(y: float) -> str:
         parts.append(f'<line class="key {kind}" x1="{x}" x2="{x + 34}" y1="{y - 4:.1f}" y2="{y - 4:.1f}"/>')
         parts.append(_text(x + 42, y, said, "soft"))
         x += 66 + 7 * len(said)
-    parts.append(_text(x + 8, y, "· figures beside packages: their score", "soft"))
+    if scored:
+        parts.append(_text(x + 8, y, "· figures beside packages: their score", "soft"))
     return "".join(parts)
 
 
@@ -197,11 +198,11 @@ def _foot(score: Score, placed: Arrangement) -> Iterator[str]:
     if alone:
         lines.append(f"Share nothing: {listed(alone, 8)}.")
     if own:
-        lines.append(f"Not drawn: {own} states that one package has to itself.")
+        lines.append(f"Not drawn: {counted(own, 'state')} that one package has to itself.")
     packages, states = placed.left_out
     if states:
-        more = f", and for {packages} more packages" if packages else ""
-        lines.append(f"No room for {states} more shared states{more}.")
+        more = f", and for {counted(packages, 'more package')}" if packages else ""
+        lines.append(f"No room for {counted(states, 'more shared state')}{more}.")
     for line in lines:
         yield from wrap(line, 142)
 

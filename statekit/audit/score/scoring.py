@@ -64,7 +64,7 @@ class _Scoring:
             yield f"score settings: {glob!r} matches no package (there are {', '.join(names[:6])} ...)"
         left_out = sum(one.category is not None and one.confidence == "low" for one in self.analysis.verdicts)
         if left_out:
-            yield f"{left_out} states of low confidence were left out"
+            yield f"states of low confidence left out: {left_out}"
 
     def _could_move(self, group: Group) -> bool:
         """What serves requests or holds state; the rest is a library that moves with whoever needs it."""

@@ -7,7 +7,7 @@ from textwrap import wrap
 
 from statekit.audit.score.model import Candidate, Factor, Hold, Score, SharedState
 
-__all__ = ["factors_of", "held_back_by", "inputs_of", "listed", "markdown", "short_names", "text"]
+__all__ = ["counted", "factors_of", "held_back_by", "inputs_of", "listed", "markdown", "short_names", "text"]
 
 FORMULA = "score = domain clarity x async viability / shared state coupling"
 LEGEND = "clarity and viability run from 1 to 10, coupling from 1; the score from 0 to 100"
@@ -134,16 +134,17 @@ def _grips(state: SharedState, package: str, short: dict[str, str]) -> str:
 
 
 def _size(one: Candidate) -> str:
-    return f"{one.files} {_s('file', one.files)}, {one.functions} {_s('function', one.functions)}, {one.handlers} {_s('handler', one.handlers)}"
+    return f"{counted(one.files, 'file')}, {counted(one.functions, 'function')}, {counted(one.handlers, 'handler')}"
 
 
-def _s(word: str, count: int) -> str:
-    return word if count == 1 else word + "s"
+def counted(count: int, word: str) -> str:
+    """``1 file``, ``2 files``."""
+    return f"{count} {word}" if count == 1 else f"{count} {word}s"
 
 
 def _footnotes(score: Score) -> Iterator[str]:
     shared = len(score.shared)
-    yield f"{len(score.states)} states, {shared} of them held by more than one package"
+    yield f"{counted(len(score.states), 'state')}, {shared} of them held by more than one package"
     if score.passed_over:
         yield f"no candidates, for they serve nothing and hold nothing: {listed(score.passed_over, 6)}"
     if score.excluded:
