@@ -163,15 +163,19 @@ def _endpoint(name: str, runs: tuple[Seen, Seen, Seen], noise: _Fields, found: _
     unsteady = []
     for path, one in found.items():
         control = noise.get(path, _Field())
+        of = [_bodies(fields) if path != STATUS else fields[STATUS].compared for fields in (found, noise)]
         if control.compared and control.differed > BY_ITSELF * control.compared:
             unsteady.append(path)
-        elif one.differed >= FEWEST and unlikely(
-            one.differed, one.compared, control.differed, control.compared
-        ):
+        elif one.differed >= FEWEST and unlikely(one.differed, of[0], control.differed, of[1]):
             kind = "status" if path == STATUS else "shape" if one.shape * 2 > one.differed else "value"
             first, second = (text[:EXAMPLE] for text in one.example)
-            differences.append(Difference(kind, path, one.differed, one.compared, first, second))
+            differences.append(Difference(kind, path, one.differed, of[0], first, second))
     return Endpoint(name, traffic(mine[0]), traffic(mine[2]), tuple(differences), tuple(sorted(unsteady)))
+
+
+def _bodies(fields: _Fields) -> int:
+    """How many pairs of answers had the same status, so that their bodies were compared."""
+    return fields[STATUS].compared - fields[STATUS].differed
 
 
 def _failures(name: str, runs: tuple[Seen, Seen, Seen], mine: list[list[Answer]]) -> Iterator[Difference]:
