@@ -12,8 +12,9 @@ from statekit.audit.advice.weight import severity
 from statekit.audit.engine import Analysis
 from statekit.audit.judge import Verdict
 from statekit.audit.model import Finding, Site
+from statekit.audit.project import FunctionIn
+from statekit.audit.reach import Phase
 from statekit.audit.rules import rule_of
-from statekit.audit.states import Change
 
 __all__ = ["finding_of"]
 
@@ -25,7 +26,7 @@ def finding_of(verdict: Verdict, analysis: Analysis) -> Finding:
     """Put a verdict that found something into words. Raises `ValueError` for one that cleared its candidate."""
     if verdict.category is None:
         raise ValueError(f"{verdict.state.qualified} was cleared: {verdict.reason}")
-    subject = Subject(verdict, _sites(verdict, analysis))
+    subject = Subject(verdict, _sites(verdict, analysis), _started(verdict, analysis))
     state = verdict.state
     return Finding(
         rule=rule_of(verdict.category, subject.shape).id,
@@ -48,17 +49,25 @@ def _sites(verdict: Verdict, analysis: Analysis) -> tuple[Site, ...]:
     """Every place where the state is changed, once, in the order of the files."""
     found: dict[tuple[str, int], Site] = {}
     for change in verdict.changes:
-        site = _site(change, analysis)
+        site = _site(change.function, change.write.line, analysis)
         found.setdefault((site.path, site.line), site)
     return tuple(found[place] for place in sorted(found))
 
 
-def _site(change: Change, analysis: Analysis) -> Site:
-    function = change.function
+def _started(verdict: Verdict, analysis: Analysis) -> Site | None:
+    """Where requests start a thread or task; None for one that starts with the app, and for anything else."""
+    state = verdict.state
+    if state.shape != "spawn" or state.function is None:
+        return None
+    site = _site(state.function, state.line, analysis)
+    return site if analysis.reach.phase(state.function) is Phase.RUNTIME else None
+
+
+def _site(function: FunctionIn, line: int, analysis: Analysis) -> Site:
     handler = analysis.reach.handler_of(function)
     return Site(
         path=function.module.path,
-        line=change.write.line,
+        line=line,
         handler=handler.name if handler else "",
         function=function.name,
         route=route_of(handler, analysis.reach.handlers[handler]) if handler else "",

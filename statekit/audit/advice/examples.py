@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from statekit.audit.advice.spelling import expression, plain, shown
 from statekit.audit.advice.subject import Subject
-from statekit.audit.advice.weight import NUMBERING, receives
+from statekit.audit.advice.weight import NUMBERING, everywhere, receives
 from statekit.audit.facts import Value
 from statekit.audit.model import Category
 from statekit.audit.natures import Nature
@@ -167,9 +167,10 @@ def _session(names: _Names) -> list[str]:
         ]
     if subject.has(*HISTORIES):
         return [
-            f"{names.wait}redis.rpush({names.place('conversation_id')}, json.dumps(message))  # redis: a redis-py client",
-            f"{names.wait}redis.expire({names.place('conversation_id')}, 86400)",
-            f"so_far = [json.loads(one) for one in {names.wait}redis.lrange({names.place('conversation_id')}, 0, -1)]",
+            f"key = {names.place('conversation_id')}",
+            f"{names.wait}redis.rpush(key, json.dumps({subject.item or 'message'}))  # redis: a redis-py client",
+            f"{names.wait}redis.expire(key, 86400)",
+            f"so_far = [json.loads(one) for one in {names.wait}redis.lrange(key, 0, -1)]",
         ]
     field = next(iter(subject.fields), "") or "user_id"
     return [
@@ -246,10 +247,9 @@ def _alone(names: _Names, start: str) -> list[str]:
 
 def _background(names: _Names) -> list[str]:
     subject = names.subject
-    if Nature.SCHEDULER in subject.natures or "scheduler" in subject.verdict.reason:
-        return _alone(names, f"{names.var}.start()")
-    if "loop" in subject.verdict.reason:
-        return _alone(names, _ran(subject) or f"{names.var}()")
+    if everywhere(subject):
+        loop = "loop" in subject.verdict.reason
+        return _alone(names, (_ran(subject) or f"{names.var}()") if loop else f"{names.var}.start()")
     key = names.key("job_id")
     return [
         f'{names.wait}redis.xadd("{names.at}", {{"job": {key}}}, maxlen=100_000)  # or your job queue: Celery, RQ, arq',

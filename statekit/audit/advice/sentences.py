@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from statekit.audit.advice.spelling import shown
 from statekit.audit.advice.subject import Subject
-from statekit.audit.advice.weight import NUMBERING, dual, receives
+from statekit.audit.advice.weight import NUMBERING, dual, everywhere, receives
 from statekit.audit.facts import Value
 from statekit.audit.model import Category, Site
 from statekit.audit.natures import Nature
@@ -118,8 +118,10 @@ def _caching(subject: Subject) -> str:
 def _spawned(subject: Subject) -> str:
     state = subject.state
     ran = shown(state.annotation.removesuffix("()"))
-    where = shown(state.owner.strip("<>")) or MODULE
-    return f"`{ran or subject.name}` is started in `{where}`, in this process"
+    if subject.started:
+        return f"`{ran or subject.name}` is started by {_writer(subject.started)} and lives in that worker"
+    where = shown(state.owner.strip("<>"))
+    return f"`{ran or subject.name}` is started by {f'`{where}`' if where and where != 'module' else MODULE}, in every worker"
 
 
 # -- what comes of it ----------------------------------------------------------------------------------------------
@@ -173,11 +175,7 @@ _SOURCES = {"SQL": "the database", "open": "the file"}
 
 
 def _background(subject: Subject) -> str:
-    if (
-        Nature.SCHEDULER in subject.natures
-        or "scheduler" in subject.verdict.reason
-        or "loop" in subject.verdict.reason
-    ):
+    if everywhere(subject):
         return "N workers run it N times over"
     if Nature.EXECUTOR in subject.natures:
         return "a restart loses what is waiting and running in it, and no other worker knows of it"

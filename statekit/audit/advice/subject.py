@@ -32,6 +32,20 @@ VAGUE = {
     "redis",
     "executor",
 }
+PLACES = {
+    "__init__",
+    "app",
+    "main",
+    "server",
+    "utils",
+    "api",
+    "core",
+    "common",
+    "base",
+    "views",
+    "routes",
+    "client",
+}
 KEYED = {"[]=", "del", "+=", "setdefault", "pop", "move_to_end"}
 MEMBERS = {"add", "discard", "remove"}
 HANDED = {"append", "appendleft", "put", "put_nowait", "add"}
@@ -50,12 +64,14 @@ ALIVE = {
 class Subject:
     """One piece of state, under the names its project gives it."""
 
-    def __init__(self, verdict: Verdict, sites: tuple[Site, ...]) -> None:
+    def __init__(self, verdict: Verdict, sites: tuple[Site, ...], started: Site | None = None) -> None:
         if verdict.category is None:
             raise ValueError(f"{verdict.state.qualified} was cleared")
         self.verdict = verdict
         self.category: Category = verdict.category
         self.sites = sites
+        self.started = started
+        """Where a request starts it, if it is a thread or task and one does."""
 
     @property
     def state(self) -> State:
@@ -70,16 +86,23 @@ class Subject:
 
     @cached_property
     def words(self) -> list[str]:
-        """Of the bound name, in lower case."""
-        return words_of(self.state.name) or ["state"]
+        """Of the bound name, in lower case; of a thread or task, those of what it runs."""
+        return words_of(self.runs or self.state.name) or words_of(self.state.name) or ["state"]
+
+    @property
+    def runs(self) -> str:
+        """The bare name of what a thread or task runs, '' for anything else and where it cannot be told."""
+        ran = self.state.annotation.removesuffix("()") if self.state.shape == "spawn" else ""
+        return ran.replace("[]", "").replace("()", "").rpartition(".")[2]
 
     @property
     def kebab(self) -> str:
         """What it is called in the store: its name, with its class or file where the name says little."""
         if len(self.words) > 1 or self.words[0] not in VAGUE:
             return "-".join(self.words)
-        home = self.state.owner.rpartition(".")[2] or self.state.module.path.rpartition("/")[2].removesuffix(
-            ".py"
+        parts = self.state.module.path.removesuffix(".py").split("/")
+        home = self.state.owner.rpartition(".")[2] or next(
+            (one for one in reversed(parts) if one not in PLACES), ""
         )
         around = [word for word in words_of(home) if word != self.words[0]]
         return "-".join([*around[-3:], *self.words])

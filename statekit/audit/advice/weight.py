@@ -8,7 +8,7 @@ from statekit.audit.natures import Nature
 from statekit.audit.rules import sort_of
 from statekit.audit.words import words_of
 
-__all__ = ["NUMBERING", "dual", "receives", "severity"]
+__all__ = ["NUMBERING", "dual", "everywhere", "receives", "severity"]
 
 SHARED = {
     "redis",
@@ -56,6 +56,16 @@ def receives(subject: Subject) -> bool:
     """Whether it is a client to which messages come: every process that has one gets them all."""
     made = subject.made_by
     return bool((set(words_of(made.text) if made else []) | set(subject.words)) & RECEIVING)
+
+
+def everywhere(subject: Subject) -> bool:
+    """Whether every process does the same work: a scheduler, a loop that starts with the app."""
+    said = subject.verdict.reason
+    return (
+        Nature.SCHEDULER in subject.natures
+        or "scheduler" in said
+        or ("loop" in said and subject.started is None)
+    )
 
 
 def _client(subject: Subject) -> Severity | None:
