@@ -1,6 +1,6 @@
 """As much of YAML as deployment files use: nested mappings and lists, scalars, comments, several documents.
 
-What is not understood (anchors, templates, flow mappings over several lines) is left out, never guessed.
+What is not understood (anchors, templates, flow mappings that are nested or go over several lines) is left out, never guessed.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from typing import NamedTuple
 __all__ = ["Entry", "entries", "flow"]
 
 KEY = re.compile(r"""^(?P<key>"[^"]*"|'[^']*'|[^\s#&*!|>@`%{}\[\],"'][^#]*?)\s*:(?:\s+(?P<value>.*))?$""")
+PAIRS = re.compile(r"^\{\s*[\w./-]+:[^{}\[\]]*\}$")
+PAIR = re.compile(r"""([\w./-]+):\s*("[^"]*"|'[^']*'|[^,{}]*[^,{}\s])""")
 BLOCK = re.compile(r"^[|>][+-]?\d*$")
 
 Path = tuple[str, ...]
@@ -104,6 +106,10 @@ class _Reader:
         entry = entry._replace(path=path, value=_plain(value))
         if BLOCK.match(value):
             self.block = indent, entry, []
+        elif PAIRS.match(value):
+            yield from (
+                entry._replace(path=(*path, _plain(k)), value=_plain(v)) for k, v in PAIR.findall(value)
+            )
         else:
             yield entry
 

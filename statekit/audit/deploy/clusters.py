@@ -14,7 +14,7 @@ __all__ = ["compose", "yaml"]
 
 NOT_THE_APP = re.compile(
     r"redis|valkey|postgres|mysql|maria|mongo|nginx|traefik|caddy|haproxy|rabbit|kafka|zookeeper|elastic|grafana|prometheus|celery"
-    r"|flower|beat|minio|mailhog|memcached|worker|consumer|migrat",
+    r"|flower|beat|minio|mailhog|memcached|(?<!--)worker\b(?!-class)|consumer|migrat",
     re.IGNORECASE,
 )
 COMMANDS = {"command", "args", "entrypoint", "startCommand", "start_command", "run_command", "cmd"}
@@ -68,6 +68,7 @@ def compose(paper: Paper) -> None:
             _variable(paper, one)
     for command, line in _commands(found):
         paper.all(asked_by(command), line, "command")
+    _stickiness(paper, found)
 
 
 def _other(one: Entry) -> bool:
@@ -139,7 +140,7 @@ def _known(path: str, document: list[Entry]) -> bool:
         re.match(
             r"(values[\w.-]*|render|app|app-[\w-]+|service|railway|do-app|apprunner|zeabur)\.ya?ml$", name
         )
-    ) or any(one.path[0] == "automatic_scaling" for one in document)
+    ) or any(one.path[:1] == ("automatic_scaling",) for one in document)
 
 
 def _kubernetes(paper: Paper, document: list[Entry], kind: str) -> None:

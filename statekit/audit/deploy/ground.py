@@ -86,6 +86,7 @@ NAMES = re.compile(
     re.IGNORECASE,
 )
 LOCAL = re.compile(r"mem(ory|cache)?://|:memory:|^sqlite:/?/?$|locmem|InMemoryChannelLayer", re.IGNORECASE)
+MAPPED = frozenset({"app.config.from_mapping", "Flask().config.from_mapping", "config.from_mapping"})
 SESSION_TARGET = re.compile(r"^(flask\.)?session$|\b(request|req|websocket|ws)\.session$|^get_session\(\)$")
 DEV_OWNER = re.compile(r"(^|\.|_)\w*?(Test|Testing|Dev|Develop|Development|Local|Debug|CI)\w*$")
 
@@ -122,11 +123,13 @@ def _local(value: Value) -> bool:
 
 def _function_speaks(function: Function) -> bool:
     for write in function.writes:
-        if write.op == "[]=" and (write.target.endswith("config") or SESSION_TARGET.search(write.target)):
+        if write.op in ("[]=", "update") and (
+            write.target.endswith("config") or SESSION_TARGET.search(write.target)
+        ):
             return True
         if write.op == "=" and _named(write.target):
             return True
-    return False
+    return not MAPPED.isdisjoint(function.calls)
 
 
 class Ground:

@@ -255,7 +255,7 @@ def _results(value: ast.expr) -> Iterator[ast.Call]:
         yield from _results(value.value)
     elif isinstance(value, ast.IfExp):
         yield from (*_results(value.body), *_results(value.orelse))
-    elif isinstance(value, ast.BoolOp):
+    elif isinstance(value, ast.BoolOp | ast.Dict):
         for one in value.values:
             yield from _results(one)
 
