@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import collections
 import functools
+import importlib
 import itertools
 import json
 import subprocess
@@ -404,6 +405,7 @@ def test_asgi_and_a_connection_that_stays(module):
 
     async def item(request):
         module.HITS[request.path_params["sku"]] = 1
+        request.app.state.users["ann"] = 1
         return PlainTextResponse("ok")
 
     async def room(socket):
@@ -414,13 +416,9 @@ def test_asgi_and_a_connection_that_stays(module):
         await socket.close()
 
     app = Starlette(routes=[Route("/items/{sku}", item), WebSocketRoute("/room", room)])
-    told = []
-    app.add_middleware(
-        statekit.guard,
-        findings=["guarded_shop.HITS", "guarded_shop.ROOMS"],
-        on_change=told.append,
-        budget=0.5,
-    )
+    told, app.state.users = [], {}
+    names = ["guarded_shop.HITS", "guarded_shop.ROOMS", "guarded_shop.users"]
+    app.add_middleware(statekit.guard, findings=names, on_change=told.append, budget=0.5)
     asyncio.run(
         played(app, {"type": "http", "method": "GET", "path": "/items/tea"}, {"type": "http.request"})
     )
@@ -428,6 +426,7 @@ def test_asgi_and_a_connection_that_stays(module):
     asyncio.run(played(app, {"type": "websocket", "path": "/room"}, *talk))
     assert [(c.state[13:], c.request, c.kind) for c in told] == [
         ("HITS", "GET /items/{sku}", "added"),
+        ("users", "GET /items/{sku}", "added"),
         ("ROOMS", "WEBSOCKET /room", "added"),
         ("ROOMS", "WEBSOCKET /room", "removed"),
     ]
@@ -559,3 +558,33 @@ def test_gunicorn_is_asked_itself(tmp_path, audited):
     )
     assert done.returncode != 0
     assert "3 workers are configured (gunicorn)" in done.stderr
+
+
+PROJECT = """
+HITS = {}
+
+def create_app():
+    from flask import Flask
+
+    app = Flask(__name__)
+
+    @app.post("/login/<user>")
+    def login(user):
+        HITS[user] = HITS.get(user, 0) + 1
+        return {"hits": HITS[user]}
+
+    return app
+"""
+
+
+def test_a_project_is_audited_here_and_now(tmp_path, monkeypatch):
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src" / "audited_shop.py").write_text(PROJECT)
+    monkeypatch.syspath_prepend(str(tmp_path / "src"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    app = importlib.import_module("audited_shop").create_app()
+    app.wsgi_app = guard = statekit.guard(app.wsgi_app, tmp_path, budget=0.5)
+    app.test_client().post("/login/ann", buffered=True)
+    (state,) = guard.report().states
+    assert (state.state.rpartition(".")[2], state.verdict) == ("HITS", "confirmed")
+    del sys.modules["audited_shop"]

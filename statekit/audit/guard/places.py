@@ -43,20 +43,23 @@ def found(wanted: Iterable[Named], apps: Iterable[Any]) -> dict[str, Place]:
 
 
 def _modules(one: Named) -> list[tuple[types.ModuleType, list[str]]]:
-    """Imported modules the name may begin with, likeliest first, and what remains of the name in each."""
+    """Imported modules the name may begin with, likeliest first, and what remains of the name in each.
+
+    An audit names modules from the folder it began in, Python from where it began to look: ``src.shop.limits`` may be
+    ``shop.limits``, or ``__main__``.
+    """
     parts = one.qualified_name.split(".")
-    rows: list[tuple[int, types.ModuleType, list[str]]] = []
-    modules: list[tuple[str, Any]] = list(sys.modules.items())
-    for name, module in modules:
-        if not isinstance(module, types.ModuleType):
-            continue
-        for end in range(len(parts) - 1, 0, -1):
-            spelt = ".".join(parts[:end])
-            if spelt == name or spelt.endswith("." + name) or (name == "__main__" and _is_at(module, one)):
-                rows.append((end + 100 * _is_at(module, one), module, parts[end:]))
-                break
-    rows.sort(key=lambda row: -row[0])
-    return [row[1:] for row in rows]
+    rows: list[tuple[bool, int, types.ModuleType, list[str]]] = []
+    for end in range(len(parts) - 1, 0, -1):
+        for start in range(end):
+            module: Any = sys.modules.get(".".join(parts[start:end]))
+            if isinstance(module, types.ModuleType):
+                rows.append((_is_at(module, one), end - start, module, parts[end:]))
+    main = sys.modules["__main__"]
+    if _is_at(main, one):
+        rows.append((True, 0, main, parts[one.path.removesuffix("/__init__.py").count("/") + 1 :]))
+    rows.sort(key=lambda row: row[:2], reverse=True)
+    return [row[2:] for row in rows]
 
 
 def _is_at(module: types.ModuleType, one: Named) -> bool:

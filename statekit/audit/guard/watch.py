@@ -9,11 +9,12 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from time import monotonic, perf_counter
+from types import MethodType
 from typing import Any
 
 from statekit.audit.guard.named import Named
 from statekit.audit.guard.places import Place, found
-from statekit.audit.guard.prints import ABSENT, Print, Printer, difference
+from statekit.audit.guard.prints import ABSENT, Print, Printer, difference, fields_of
 from statekit.audit.guard.report import BETWEEN, Change, Overhead, Report, Watched, verdict_of
 
 __all__ = ["Look", "Watch"]
@@ -75,6 +76,8 @@ class Watch:
         self.app = app
         self.budget = budget
         self.on_change = on_change
+        self.serving: Any = None
+        """The application object a framework names in its requests."""
         self._states: dict[str, _State] = {}
         self._next = 0
         self._search_at, self._search_after = 0.0, SEARCH_EVERY
@@ -192,12 +195,12 @@ class Watch:
         self._search_after = min(LONGEST, self._search_after * 2)
 
     def _apps(self) -> list[Any]:
-        """The wrapped app and what it wraps itself: ``app.wsgi_app`` belongs to an app."""
-        apps: list[Any] = []
+        """The wrapped app and what it wraps itself; ``app.wsgi_app`` belongs to an app, a request knows its own."""
+        apps: list[Any] = [self.serving]
         one = self.app
         while one is not None and len(apps) < 16:
             apps.append(one)
-            one = getattr(one, "__self__", None) or getattr(one, "app", None)
+            one = one.__self__ if type(one) is MethodType else dict(fields_of(one)).get("app")
         return apps
 
     # -- counting -----------------------------------------------------------------------------------------------

@@ -95,6 +95,7 @@ class ASGIGuard(Guard):
         if scope.get("type") not in {"http", "websocket"}:
             await self.app(scope, receive, send)
             return
+        self._watch.serving = scope.get("app")
         look = self._watch.begin()
         try:
             stays = scope["type"] == "websocket"
