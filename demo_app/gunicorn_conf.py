@@ -18,7 +18,7 @@ keepalive = 5
 timeout = 30
 graceful_timeout = 10
 loglevel = "warning"
-no_control_socket = True
+control_socket_disable = True
 proc_name = _settings.pod
 
 

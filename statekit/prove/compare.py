@@ -23,7 +23,7 @@ BY_ITSELF = 0.05
 """A field that differs more often than this between one process and itself is not judged."""
 SURE = 0.001
 FEWEST = 3
-EXAMPLE = 120
+EXAMPLE = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +168,7 @@ def _endpoint(name: str, runs: tuple[Seen, Seen, Seen], noise: _Fields, found: _
             unsteady.append(path)
         elif one.differed >= FEWEST and unlikely(one.differed, of[0], control.differed, of[1]):
             kind = "status" if path == STATUS else "shape" if one.shape * 2 > one.differed else "value"
-            first, second = (text[:EXAMPLE] for text in one.example)
+            first, second = (text if len(text) <= EXAMPLE else text[:EXAMPLE] + "…" for text in one.example)
             differences.append(Difference(kind, path, one.differed, of[0], first, second))
     return Endpoint(name, traffic(mine[0]), traffic(mine[2]), tuple(differences), tuple(sorted(unsteady)))
 

@@ -8,4 +8,4 @@ threads = 8
 timeout = 60
 graceful_timeout = 5
 loglevel = "warning"
-no_control_socket = True
+control_socket_disable = True

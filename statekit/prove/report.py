@@ -52,13 +52,16 @@ def text(proof: Proof) -> str:
             lines += [f"  {said(one)}" for one in endpoint.differences]
             lines += [f"  {judged(one)}" for one in broken]
     lines += ["", *_table(proof)]
-    for one in proof.result.invariants:
-        if one.broken_in_one:
-            lines.append(f"broken in one process already: {one.name} ({one.endpoint}): {one.one}")
+    lines += ["", *(_rule(one) for one in proof.result.invariants)] if proof.result.invariants else []
     unsteady = [f"{e.name} {', '.join(e.not_judged)}" for e in proof.result.endpoints if e.not_judged]
     if unsteady:
         lines += ["not judged, because one process differs from itself:", *(f"  {one}" for one in unsteady)]
-    return "\n".join(lines) + "\n"
+    return "\n".join(map(_harmless, lines)) + "\n"
+
+
+def _harmless(line: str) -> str:
+    """Write out what a terminal might obey: answers may carry anything."""
+    return line if line.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)
 
 
 def _lead(proof: Proof) -> str:
@@ -86,6 +89,15 @@ def said(one: Difference) -> str:
 def judged(one: Invariant) -> str:
     """A broken invariant in words."""
     return f"broken   {one.name}: {one.pods}; with one process {one.one}"
+
+
+def _rule(one: Invariant) -> str:
+    """An invariant and how it fared."""
+    if one.diverges:
+        return f"✗ {one.name}: with one process {one.one}, with pods {one.pods}"
+    if one.broken_in_one:
+        return f"! {one.name}: broken in one process already, {one.one}"
+    return f"✓ {one.name}: {one.pods}"
 
 
 def _table(proof: Proof) -> Iterator[str]:

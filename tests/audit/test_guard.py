@@ -546,7 +546,7 @@ REFUSING = APP.replace('write="guard-{pid}.json"', "refuse=True").replace('["app
 def test_gunicorn_is_asked_itself(tmp_path, audited):
     (tmp_path / "app.py").write_text(REFUSING)
     (tmp_path / "gunicorn.conf.py").write_text(
-        "workers = 3\nbind = 'unix:g.sock'\nno_control_socket = True\n"
+        "workers = 3\nbind = 'unix:g.sock'\ncontrol_socket_disable = True\n"
     )
     done = subprocess.run(
         [sys.executable, "-m", "gunicorn", "app:app"],

@@ -117,7 +117,9 @@ class Report:
 
 
 def _line(change: Change) -> str:
-    shared = f", {change.shared} shared among up to {change.among} requests" if change.shared else ""
+    shared = f", {change.shared} of them shared among up to {change.among} requests" if change.shared else ""
+    if change.shared == change.count:
+        shared = f", never alone: shared among up to {change.among} requests"
     example = f", first {change.example.strip()}" if change.example.strip() else ""
     return f"{change.request:<28} {change.kind} {change.count:,} x{shared}{example}"
 

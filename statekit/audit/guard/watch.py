@@ -236,7 +236,7 @@ class Watch:
             Change(name, by_name[name].category, request, kind, one.count, one.shared, one.among, one.example)
             for (name, request, kind), one in rows
         ]
-        changes.sort(key=lambda one: (one.state, -one.count, one.request))
+        changes.sort(key=lambda one: (one.state, one.shared - one.count, -one.count, one.request))
         share = self._looked / (requests * max(1, len(states)))
         overhead = Overhead(
             self.budget * 1e3, self._spent / requests * 1e3, self._most * 1e3, min(1.0, share)
