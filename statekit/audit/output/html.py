@@ -51,6 +51,7 @@ def render(report: Report) -> str:
         "headline": _headline(report),
         "lead": _sentence(next_step(report)),
         "inventory": _inventory(report),
+        "ways": _ways(report),
         "score": _score(report),
         "filters": _filters(report),
         "findings": "".join(_sections(report)),
@@ -77,6 +78,13 @@ def _score(report: Report) -> str:
     from statekit.audit.score import html  # noqa: PLC0415 - few ask for a score
 
     return html(report.score)
+
+
+def _ways(report: Report) -> str:
+    """Links to what stands far below."""
+    if report.score is None or not report.findings:
+        return ""
+    return '<p class="ways soft"><a href="#score">What to move first, and who shares what</a></p>'
 
 
 def _footer(report: Report) -> str:
