@@ -481,7 +481,8 @@ class Judge:
     def _cleared(self, function: FunctionIn) -> bool:
         return any(
             chain.endswith(f"{function.last}.cache_clear") or chain.endswith(f"{function.last}.cache_invalidate")
-            for other in self.states.readers_of.get(function.last, ())
+            for others in self.states.readers_of.get(function.last, {}).values()
+            for other in others
             for chain in other.facts.calls
             if "test" not in other.module.path
         )

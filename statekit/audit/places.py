@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from statekit.audit.facts import Value, Write
 from statekit.audit.project import ClassIn, FunctionIn, Module, Outside, Project, Var
-from statekit.audit.reading.chains import parts_of
+from statekit.audit.reading.chains import parts_of, root_of
 
 __all__ = ["Attribute", "Place", "Places"]
 
@@ -76,7 +76,7 @@ class Places:
         """What the chain leads to, seen from a function; None if that cannot be told."""
         facts = function.facts
         key = (function.module, facts.within, chain)
-        bare = not any(chain.startswith(name) for name in dict(facts.params))
+        bare = not function.params or root_of(chain) not in function.params
         if bare and key in self._found:
             return self._found[key]
         found = self._follow(function, chain, deep) if deep else None
@@ -113,7 +113,7 @@ class Places:
             return Place("object" if root == "self" else "class", owner) if owner else None
         if "::" in root:
             return Place("closure", root)
-        annotation = next((hint for name, hint in facts.params if name == root), None)
+        annotation = function.params.get(root)
         if annotation is not None:
             return self._of_annotation(function, annotation, deep)
         return self._of_named(function.module, root)

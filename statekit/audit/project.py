@@ -35,14 +35,16 @@ class FunctionIn:
 
     module: Module
     facts: Function
+    name: str = ""
+    last: str = ""
+    """The bare name."""
+    params: dict[str, str] = field(default_factory=dict)
+    """Names of parameters and their annotations."""
 
-    @property
-    def name(self) -> str:
-        return self.facts.name
-
-    @property
-    def last(self) -> str:
-        return self.facts.name.rpartition(".")[2]
+    def __post_init__(self) -> None:
+        self.name = self.facts.name
+        self.last = self.name.rpartition(".")[2]
+        self.params = dict(self.facts.params)
 
     def __repr__(self) -> str:
         return f"{self.module.path}:{self.facts.name}"
@@ -116,6 +118,7 @@ class Project:
         for module in self.modules:
             if module.dotted:
                 self._by_last[module.dotted[-1]].append(module)
+        self._parts = {part for module in self.modules for part in module.dotted}
         self.by_path = {module.path: module for module in self.modules}
         self._inherit()
         self.methods: dict[str, list[FunctionIn]] = defaultdict(list)
@@ -167,6 +170,8 @@ class Project:
             keep = len(module.dotted) - level + is_package
             base = list(module.dotted[: max(0, keep)])
             return self._inside(self._exactly((*base, *parts)), base, parts, depth)
+        if parts and parts[0] not in self._parts:
+            return Outside(dotted)
         return self._inside(self._closest(tuple(parts), module), [], parts, depth) or Outside(dotted)
 
     def _inside(self, found: Module | None, base: list[str], parts: list[str], depth: int) -> Named:

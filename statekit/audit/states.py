@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from statekit.audit.catalogue import Catalogue
@@ -53,13 +53,19 @@ class State:
     annotation: str = ""
     under: tuple[str, ...] = ()
     changes: list[Change] = field(default_factory=list)
-    readers: set[FunctionIn] = field(default_factory=set)
+    look: Callable[[], set[FunctionIn]] = set
+    """Finds the functions that look at it."""
     holds: ClassIn | None = None
     """The project's class it is an object of."""
     function: FunctionIn | None = None
     """The function that is decorated."""
     var: Var | None = None
     """The variable of a module it is the value of."""
+
+    @property
+    def readers(self) -> set[FunctionIn]:
+        """The functions that look at it."""
+        return self.look()
 
     @property
     def qualified(self) -> str:
@@ -83,10 +89,15 @@ class States:
             self._collect(function)
         self.lasting = self._lasting()
         """Classes with objects that live as long as the process, and what holds them."""
-        self.readers_of: dict[str, set[FunctionIn]] = defaultdict(set)
+        self.readers_of: dict[str, dict[Module, set[FunctionIn]]] = defaultdict(lambda: defaultdict(set))
+        """Functions that look at a name, by the name and their module."""
+        self._importers: dict[str, list[Module]] = defaultdict(list)
+        for module in project.modules:
+            for name in module.facts.imports:
+                self._importers[name].append(module)
         for function in project.functions():
-            for chain in (*function.facts.reads, *function.facts.calls):
-                self.readers_of[root_of(chain)].add(function)
+            for root in {root_of(chain) for chain in (*function.facts.reads, *function.facts.calls)}:
+                self.readers_of[root][function.module].add(function)
 
     # -- collecting -----------------------------------------------------------------------------------------
 
@@ -211,13 +222,12 @@ class States:
             one = todo.pop()
             for ancestor in one.line():
                 found.setdefault(ancestor, found[one])
-            for (owner, name), writes in self.places.assigned.items():
-                if owner in one.line():
-                    for function, write in writes:
-                        held = write.value and self.places.class_of(function, write.value)
-                        if held and held not in found and function.last in BUILDERS:
-                            found[held] = f"attribute:{owner.name}.{name}"
-                            todo.append(held)
+            for (owner, name), writes in (each for ancestor in one.line() for each in self.assigned_of(ancestor)):
+                for function, write in writes:
+                    held = write.value and self.places.class_of(function, write.value)
+                    if held and held not in found and function.last in BUILDERS:
+                        found[held] = f"attribute:{owner.name}.{name}"
+                        todo.append(held)
         return found
 
     # -- candidates -------------------------------------------------------------------------------------------
@@ -245,7 +255,7 @@ class States:
             values=[*values, *rebinds], annotation=first.annotation, under=tuple(one.under for one in var.bindings if one.under),
             changes=list(self.of_var.get(var, ())), holds=holds, var=var,
         )  # fmt: skip
-        state.readers = self._readers(var)
+        state.look = lambda: self._readers(var)
         state.changes += self._by_reading(state)
         if holds:
             state.changes.extend(self.inner_changes(holds))
@@ -260,15 +270,27 @@ class States:
 
     def asked_to(self, var: Var, methods: set[str]) -> bool:
         """Whether somebody calls one of these methods on a variable's object, or hands the object on."""
+        if not hasattr(self, "_asked"):
+            self._asked = self._all_asked()
+        given = any(one.value.kind == "call" and one.value.parts for one in var.bindings)
+        return given or "" in self._asked[var] or bool(self._asked[var] & methods)
+
+    def _all_asked(self) -> dict[Var, set[str]]:
+        """For each variable the methods called on it; '' where it is handed on."""
+        asked: dict[Var, set[str]] = defaultdict(set)
+        names = {name for module in self.project.modules for name in module.vars}
         for function in self.project.functions():
             for chain in function.facts.calls:
-                place = self.places.of(function, chain.rpartition(".")[0]) if chain.rpartition(".")[2] in methods else None
-                if place and place.what is var:
-                    return True
+                held, _, last = chain.rpartition(".")
+                if last in self.project.methods and held.rpartition(".")[2] in names:
+                    place = self.places.of(function, held)
+                    if place and isinstance(place.what, Var):
+                        asked[place.what].add(last)
             for _, _, chain in function.facts.passed:
-                if chain.rpartition(".")[2] == var.name and (place := self.places.of(function, chain)) and place.what is var:
-                    return True
-        return any(value.kind == "call" and value.parts for _, value in [(None, one.value) for one in var.bindings])
+                place = self.places.of(function, chain) if chain.rpartition(".")[2] in names else None
+                if place and isinstance(place.what, Var):
+                    asked[place.what].add("")
+        return asked
 
     def _by_reading(self, state: State) -> Iterator[Change]:
         """A `defaultdict` grows when it is looked at."""
@@ -279,10 +301,12 @@ class States:
                     yield Change(function, Write(state.name, "[]", function.facts.line), self.reach.phase(function))
 
     def _readers(self, var: Var) -> set[FunctionIn]:
-        found = {one for one in self.readers_of.get(var.name, ()) if one.module is var.module}
-        for one in self.readers_of.get(var.name, ()):
-            if one.module is not var.module and self.project.named(one.module, var.name) is var:
-                found.add(one)
+        """Functions that look at a variable by its name, in its module and where it was imported."""
+        known = self.readers_of.get(var.name, {})
+        found = set(known.get(var.module, ()))
+        for module in self._importers.get(var.name, ()):
+            if module in known and module is not var.module and self.project.named(module, var.name) is var:
+                found |= known[module]
         return found
 
     def inner_changes(self, owner: ClassIn) -> Iterator[Change]:
@@ -339,7 +363,7 @@ class States:
 
     def _of_object(self, one: ClassIn, mine: dict[str, list[Change]]) -> Iterator[State]:
         """Attributes of an object that lasts and is not the value of a module's variable."""
-        for name in dict.fromkeys([*(name for owner, name in self.places.assigned if owner is one), *mine]):
+        for name in dict.fromkeys([*(name for (_, name), _ in self.assigned_of(one)), *mine]):
             made = self.places.assigned.get((one, name), [])
             built = [(f, w) for f, w in made if f.last in BUILDERS] or made
             body = one.body.get(name)
