@@ -61,6 +61,8 @@ class Rule:
     looks: str
     before: str
     after: str
+    language: str = "python"
+    """Of `before` and `after`."""
 
     @property
     def anchor(self) -> str:
@@ -148,6 +150,7 @@ def _own() -> Iterator[Rule]:
             "",
             row["before"].strip("\n"),
             row["after"].strip("\n"),
+            row.get("language", "python"),
         )
 
 
@@ -265,35 +268,32 @@ def _categories() -> Iterator[str]:
     for category in Category:
         sort = sort_of(category)
         mine = [one for one in rules().values() if one.category is category]
-        yield from (f"## {sort.title}", "", sort.breaks, "")
+        yield from (f"## {sort.title}", "", _filled(sort.breaks), "")
         if sort.before:
             yield from (*_change(sort.before, sort.after), "")
-        yield from (f"**Use** {sort.use}.", "", f"**What stays.** {sort.keep}", "")
-        if any(one.shape for one in mine):
-            yield from ("| rule | name | the state is |", "|---|---|---|")
-        for one in mine:
-            if one.shape:
-                shape = _words()["shape"][one.shape]["title"]
-                yield f'| <a id="{one.anchor}"></a>{one.id} | `{one.name}` | {shape} |'
-        if any(one.shape for one in mine):
-            yield ""
+        yield from (_filled(f"**Use** {sort.use}."), "", _filled(f"**What stays.** {sort.keep}"), "")
+        crossed = [
+            f'<a id="{one.anchor}"></a>`{one.id}` {one.shape.replace("_", " ")}' for one in mine if one.shape
+        ]
+        yield from (" ·\n".join(crossed), "") if crossed else ()
         for one in mine:
             if not one.shape:
                 yield from _own_section(one)
 
 
 def _own_section(rule: Rule) -> Iterator[str]:
-    yield from (
-        f'### <a id="{rule.anchor}"></a>{rule.id} `{rule.name}`',
-        "",
-        f"**{rule.title}** ({rule.severity}). {rule.breaks}",
-        "",
-    )
-    yield from (*_change(rule.before, rule.after), "", f"**Use** {rule.use}. **What stays.** {rule.keep}", "")
+    yield from (f'### <a id="{rule.anchor}"></a>{rule.id} `{rule.name}`', "")
+    yield from (_filled(f"**{rule.title}** ({rule.severity}). {rule.breaks}"), "")
+    yield from (*_change(rule.before, rule.after, rule.language), "")
+    yield from (_filled(f"**Use** {rule.use}. **What stays.** {rule.keep}"), "")
 
 
-def _change(before: str, after: str) -> Iterator[str]:
-    yield from ("```python", "# before", before, "", "# after", after, "```")
+def _filled(text: str) -> str:
+    return textwrap.fill(text, 118, break_long_words=False, break_on_hyphens=False)
+
+
+def _change(before: str, after: str, language: str = "python") -> Iterator[str]:
+    yield from (f"```{language}", "# before", before, "", "# after", after, "```")
 
 
 if __name__ == "__main__":

@@ -416,7 +416,7 @@ NAMED = {
 def test_the_after_of_each_category_runs() -> None:
     """What docs/audit-rules.md recommends exists."""
     for rule in rules().values():
-        if rule.id != "SK550":  # nginx
+        if rule.language == "python":
             ast.parse(rule.before)
             ast.parse(rule.after)
     for category in ("rate_limiter", "flag_cache", "session_store", "lock", "tenant_config"):

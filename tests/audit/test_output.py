@@ -28,6 +28,7 @@ from statekit.audit.output import FORMATS, render
 from statekit.audit.output.common import laid_out, ordered
 from statekit.audit.output.json_ import document, schema
 from statekit.audit.rules import rules
+from statekit.audit.run import audit, shown
 
 HOSTILE = "x</script><script>alert(1)</script>`|\n::error::"
 
@@ -505,3 +506,27 @@ def test_any_text_survives_every_format(name: str, why: str, code: str) -> None:
     assert json.loads(render(report, "json"))["findings"][0]["name"] == name
     assert len(render(report, "github").splitlines()) == 2
     assert Page(render(report, "html")).open == []
+
+
+# -- the page about all this ----------------------------------------------------------------------------------------
+
+GUIDE = Path(__file__).parents[2] / "docs/audit-output.md"
+
+
+def test_the_guide_shows_what_is_really_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = GUIDE.read_text(encoding="utf-8")
+    code = re.search(r"```python\n(.*?)```", text, re.DOTALL)[1]  # type: ignore[index]
+    (tmp_path / "shop").mkdir()
+    (tmp_path / "shop/login.py").write_text(code, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    found = replace(shown(audit(tmp_path, cache=False), Confidence.HIGH), seconds=0)
+    shown_there = re.search(r"```text\n(.*?)```", text, re.DOTALL)[1]  # type: ignore[index]
+    assert render(found, "text") == re.sub(r", \d\.\d s$", "", shown_there, count=1, flags=re.MULTILINE)
+
+
+def test_the_guide_names_every_key(report: Report) -> None:
+    text = GUIDE.read_text(encoding="utf-8")
+    for key in (*schema()["properties"], *schema()["$defs"]["finding"]["properties"]):
+        assert f"`{key}`" in text
+    for form in FORMATS:
+        assert f"| `{form}` |" in text

@@ -58,7 +58,7 @@ def test_the_page_has_a_place_for_every_rule() -> None:
     text = PAGE.read_text(encoding="utf-8")
     for rule in rules().values():
         assert text.count(f'<a id="{rule.anchor}"></a>') == 1
-        assert f"`{rule.name}`" in text
+        assert rule.shape or f"`{rule.name}`" in text
     places = {
         re.sub(r"[^\w -]", "", title).strip().lower().replace(" ", "-")
         for title in re.findall(r"^## (.+)$", text, re.MULTILINE)

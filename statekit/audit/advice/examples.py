@@ -103,7 +103,7 @@ def _limiter(names: _Names) -> list[str]:
         f'{names.var} = kit.rate_limiter("{names.at}", "5/minute")  # the limit you have now',
         f"decision = {names.wait}{names.var}.hit({names.key('client_ip')})",
         "if not decision.allowed:",
-        "    wait = decision.retry_after  # answer 429, and say when to come back: decision.headers()",
+        "    wait = decision.retry_after  # answer 429 with decision.headers()",
     ]
 
 

@@ -64,7 +64,7 @@ def _rule(rule: Rule) -> dict[str, Any]:
         "fullDescription": {"text": rule.breaks},
         "help": {
             "text": f"{rule.breaks}\n\nUse instead: {rule.use}.\n\nWhat stays: {rule.keep}",
-            "markdown": f"{rule.breaks}\n\n```python\n# before\n{rule.before}\n\n# after\n{rule.after}\n```\n\n**Use** {rule.use}.\n\n**What stays.** {rule.keep}",
+            "markdown": f"{rule.breaks}\n\n```{rule.language}\n# before\n{rule.before}\n\n# after\n{rule.after}\n```\n\n**Use** {rule.use}.\n\n**What stays.** {rule.keep}",
         },
         "helpUri": rule.url,
         "defaultConfiguration": {"level": LEVELS[rule.severity]},
