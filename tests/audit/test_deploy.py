@@ -170,8 +170,8 @@ FOUND: dict[str, tuple[dict[str, str], list[str]]] = {
         ["SK1208 app.py:3 secret_key high"],
     ),
     "an option's default": (
-        {"options.py": "from secrets import token_urlsafe\ndefine('cookie_secret', default=token_urlsafe(64))\n"},
-        ["SK1208 options.py:2 cookie_secret high"],
+        {"options.py": "from secrets import token_urlsafe\nfrom tornado.options import define\ndefine('cookie_secret', default=token_urlsafe(64))\n"},
+        ["SK1208 options.py:3 cookie_secret high"],
     ),
     "Django's cache, used": (
         {"settings.py": HEAD + LOCMEM, "views.py": "from django.core.cache import cache\n"},

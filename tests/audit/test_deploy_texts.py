@@ -136,7 +136,7 @@ STICKY: dict[str, tuple[str, str, list[str]]] = {
         ["SK551 compose.yml:4 web.loadbalancer.sticky.cookie high"],
     ),
     "Traefik's file": ("traefik.toml", "[http.services.web.loadBalancer.sticky.cookie]\n  name = 'lb'\n", ["SK551 traefik.toml:1 sticky high"]),
-    "Terraform": ("lb.tf", "resource x y {\n  stickiness {\n    type = \"lb_cookie\"\n  }\n}\n", ["SK551 lb.tf:2 stickiness high"]),
+    "Terraform": ("lb.tf", 'resource x y {\n  stickiness {\n    type = "lb_cookie"\n  }\n}\n', ["SK551 lb.tf:2 stickiness high"]),
     "CloudFormation": ("stack.yaml", "Resources:\n  Group:\n    Properties:\n      TargetGroupAttributes:\n        - Key: stickiness.enabled\n          Value: true\n", ["SK551 stack.yaml:5 stickiness.enabled high"]),
 }  # fmt: skip
 
@@ -147,7 +147,7 @@ NOT_STICKY: dict[str, tuple[str, str]] = {
     "a table that counts": ("haproxy.cfg", "frontend f\n  stick-table type ip size 1m store http_req_rate(10s)\n  http-request track-sc0 src\n"),
     "round robin": ("haproxy.cfg", "backend a\n  balance roundrobin\n  # cookie SERVERID insert\n"),
     "no affinity": ("k8s/web.yaml", "kind: Service\nspec:\n  sessionAffinity: None\n  # sessionAffinity: ClientIP\n"),
-    "switched off": ("lb.tf", "stickiness {\n  enabled = false\n  type = \"lb_cookie\"\n}\n"),
+    "switched off": ("lb.tf", 'stickiness {\n  enabled = false\n  type = "lb_cookie"\n}\n'),
     "a developer's own": ("nginx/dev.conf", "upstream a { ip_hash; }\n"),
     "in a block of text": ("k8s/notes.yaml", "kind: ConfigMap\ndata:\n  notes: |\n    sessionAffinity: ClientIP\n"),
 }  # fmt: skip

@@ -8,128 +8,16 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import cache, cached_property
 from pathlib import Path
 
+from statekit.audit.deploy.gate import speaks
 from statekit.audit.deploy.look import Called, Module, Setting, look
 from statekit.audit.deploy.names import offstage
 from statekit.audit.deploy.options import PRODUCTION, branch_of, local_ones, options
 from statekit.audit.deploy.running import Running
-from statekit.audit.facts import FileFacts, Function, Value
+from statekit.audit.facts import FileFacts, Function
 
-__all__ = ["SESSION_TARGET", "STORES", "Ground", "developing", "speaks"]
+__all__ = ["Ground", "developing"]
 
-ROOTS = frozenset(
-    [
-        "flask_limiter",
-        "slowapi",
-        "quart_rate_limiter",
-        "limits",
-        "flask_caching",
-        "flask_cache",
-        "flask_session",
-        "quart_session",
-        "flask_socketio",
-        "socketio",
-        "fastapi_socketio",
-        "apscheduler",
-        "flask_apscheduler",
-        "celery",
-        "kombu",
-        "taskiq",
-        "dramatiq",
-        "huey",
-        "fastapi_cache",
-        "aiocache",
-        "broadcaster",
-        "prometheus_client",
-        "uvicorn",
-        "hypercorn",
-        "granian",
-        "starsessions",
-        "langgraph",
-        "django_ratelimit",
-        "ratelimit",
-        "axes",
-        "sanic_session",
-        "environ",
-        "decouple",
-        "aiohttp_session",
-        "secrets",
-    ]
-)
-"""Packages whose use is worth a closer look."""
-STORES = frozenset(
-    [
-        "InMemoryBackend",
-        "SimpleMemoryCache",
-        "MemoryStorage",
-        "MemoryJobStore",
-        "InMemoryStore",
-        "InMemoryBroker",
-        "InMemoryResultBackend",
-        "MemoryBackend",
-        "InMemorySaver",
-        "MemorySaver",
-        "MemoryStore",
-        "InMemoryRateLimiter",
-        "InMemorySessionService",
-        "InMemoryEventStore",
-        "InMemorySessionInterface",
-        "InMemoryChannelLayer",
-        "MemoryDataStore",
-        "InMemoryTaskStore",
-        "InMemoryMemoryService",
-    ]
-)
-"""Stores that libraries offer for trying them out."""
-NAMES = re.compile(
-    r"^(CACHES|CHANNEL_LAYERS|SESSION_ENGINE|SESSION_TYPE|SESSION_CACHELIB|REST_FRAMEWORK|INSTALLED_APPS|SECRET_KEY"
-    r"|CACHE_TYPE|CACHE_BACKEND)$|SECRET|RATELIMIT|BROKER|STORAGE_UR|RESULT_BACKEND|COOKIE_KEY|JWT_KEY|SIGNING_KEY|(DATABASE|DB)_(URL|URI|PATH|FILE)",
-    re.IGNORECASE,
-)
-LOCAL = re.compile(r"mem(ory|cache)?://|:memory:|^sqlite:/?/?$|locmem|InMemoryChannelLayer", re.IGNORECASE)
-MAPPED = frozenset({"app.config.from_mapping", "Flask().config.from_mapping", "config.from_mapping"})
-SESSION_TARGET = re.compile(r"^(flask\.)?session$|\b(request|req|websocket|ws)\.session$|^get_session\(\)$")
 DEV_OWNER = re.compile(r"(^|\.|_)\w*?(Test|Testing|Dev|Develop|Development|Local|Debug|CI)\w*$")
-
-
-def speaks(facts: FileFacts) -> bool:
-    """Whether a file is worth a closer look: it imports, binds or calls what configures something."""
-    if any(_imported(origin) for origin in facts.imports.values()):
-        return True
-    if any(_named(one.name) or _local(one.value) for one in facts.bindings):
-        return True
-    return any(_function_speaks(one) for one in facts.functions)
-
-
-def _imported(origin: str) -> bool:
-    return (
-        origin.partition(".")[0] in ROOTS
-        or origin.rpartition(".")[2] in STORES
-        or origin.endswith("SessionMiddleware")
-    )
-
-
-@cache
-def _named(name: str) -> bool:
-    return bool(NAMES.search(name))
-
-
-def _local(value: Value) -> bool:
-    if value.kind == "const":
-        return len(value.text) < 80 and bool(LOCAL.search(value.text))
-    if value.kind in ("dict", "call", "either"):
-        return any(map(_local, value.parts)) or any(_named(name) or _local(one) for name, one in value.named)
-    return False
-
-
-def _function_speaks(function: Function) -> bool:
-    for write in function.writes:
-        if write.op in ("[]=", "update") and (
-            write.target.endswith("config") or SESSION_TARGET.search(write.target)
-        ):
-            return True
-        if write.op == "=" and _named(write.target):
-            return True
-    return not MAPPED.isdisjoint(function.calls)
 
 
 class Ground:
@@ -208,7 +96,14 @@ class Ground:
 
 def developing(setting: Setting | Called) -> bool:
     """Whether only a developer's or a test's run sees this."""
-    return branch_of(setting.under) == "dev" or bool(DEV_OWNER.search(setting.owner) and not setting.local)
+    return (bool(setting.under) and branch_of(setting.under) == "dev") or (
+        not setting.local and _of_a_developer(setting.owner)
+    )
+
+
+@cache
+def _of_a_developer(owner: str) -> bool:
+    return bool(DEV_OWNER.search(owner))
 
 
 def _productive(path: str, setting: Setting) -> bool:

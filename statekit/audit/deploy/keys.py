@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 
 from statekit.audit.deploy.found import Hit, Place
+from statekit.audit.deploy.gate import SECRET
 from statekit.audit.deploy.ground import Ground, developing
 from statekit.audit.deploy.look import Called, Module, Setting
 from statekit.audit.deploy.options import Certainty, branch_of, options, text_of
@@ -17,12 +18,6 @@ from statekit.audit.reading.chains import spell
 
 __all__ = ["secret_hits"]
 
-SECRET = re.compile(
-    r"^_*((app|flask|django|jwt|session|cookie|signing|csrf|token|auth|access|refresh|server|wtf_csrf|hmac|encryption|fernet)_)*"
-    r"(secret|secret_key|secretkey|cookie_secret|session_secret|jwt_secret|jwt_secret_key|signing_key|session_key|cookie_key|jwt_key"
-    r"|hmac_key|encryption_key|fernet_key|csrf_key)$",
-    re.IGNORECASE,
-)
 CONFIGURED = re.compile(
     r"(^|\.)(app|application|config|conf|settings|options|server|environ|self|cls|api|flask_app|Flask\(\)|FastAPI\(\))(\[\])?$"
 )
@@ -71,7 +66,7 @@ KEPT = frozenset(
         "is_file",
         "isfile",
         "insert",
-        "set_password",
+        "set",
         "update_or_create",
         "get_secret_value",
         "safe_dump",
@@ -80,6 +75,7 @@ KEPT = frozenset(
     ]
 )
 """Calls of a function that keeps its key for the next start."""
+KEYED = re.compile(r"secret|cookie|_key\b", re.IGNORECASE)
 TAKERS = {"secret_key", "cookie_secret", "session_secret", "jwt_secret", "secret"}
 
 
@@ -87,6 +83,8 @@ def secret_hits(ground: Ground) -> Iterator[Hit]:
     """Every key of the app that is random in each process."""
     for module in ground.modules:
         said: set[int] = set()
+        if not KEYED.search(module.text):
+            continue
         for hit in (*_settings(ground, module), *_arguments(ground, module)):
             if hit.place.line not in said:
                 said.add(hit.place.line)
@@ -95,7 +93,7 @@ def secret_hits(ground: Ground) -> Iterator[Hit]:
 
 def _settings(ground: Ground, module: Module) -> Iterator[Hit]:
     for one in module.settings:
-        if SECRET.match(one.name) and _of_the_app(one) and not developing(one):
+        if SECRET.match(one.name) and _of_the_app(one) and not _a_column(one.value) and not developing(one):
             certainty, source = _random(ground, module, one.value, one)
             if one.form == "name" and any(
                 "Settings" in base for base in ground.class_bases(module.path, one.owner)
@@ -105,6 +103,12 @@ def _settings(ground: Ground, module: Module) -> Iterator[Hit]:
                 yield _hit(
                     Place(module.path, one.line, one.name, one.owner), source, _certainty(one, certainty)
                 )
+
+
+def _a_column(value: ast.expr) -> bool:
+    """Whether each row has a value of its own: ``secret = Column(default=…)``."""
+    named = spell(value.func) or "" if isinstance(value, ast.Call) else ""
+    return bool(re.search(r"(Column|mapped_column|\w+Field)$", named))
 
 
 def _of_the_app(one: Setting) -> bool:

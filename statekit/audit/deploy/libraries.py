@@ -7,10 +7,13 @@ import re
 from collections.abc import Iterator
 
 from statekit.audit.deploy.found import Hit, Place
-from statekit.audit.deploy.ground import STORES, Ground, developing
+from statekit.audit.deploy.gate import STORES
+from statekit.audit.deploy.ground import Ground, developing
 from statekit.audit.deploy.look import Called, Module, Setting
+from statekit.audit.deploy.names import offstage
 from statekit.audit.deploy.options import Certainty, branch_of, local_ones, options, text_of
 from statekit.audit.deploy.urls import SURE
+from statekit.audit.facts import Binding, FileFacts
 from statekit.audit.model import Confidence, Severity
 
 __all__ = ["library_hits"]
@@ -28,6 +31,7 @@ SCHEDULERS = {
     "TwistedScheduler",
     "APScheduler",
 }
+METRIC = re.compile(r"prometheus_client\.(Counter|Gauge|Histogram|Summary)")
 CACHE_TYPES = re.compile(
     r"^(flask_caching\.backends\.|flask_caching\.)?(simple(cache)?(\.SimpleCache)?)$", re.IGNORECASE
 )
@@ -281,16 +285,31 @@ def _metrics(ground: Ground) -> Iterator[Hit]:
     """Once a project, and only where several processes share a port."""
     if (ground.running.workers or 1) < 2 or ground.running.most("metrics"):
         return
-    if any("prometheus_multiproc_dir" in module.text.lower() for module in ground.modules):
-        return
-    for module in ground.modules:
-        for one in module.called("Counter", "Gauge", "Histogram", "Summary"):
-            if one.callee.startswith("prometheus_client.") and one.name and not developing(one):
-                why = f"`{one.name}` is counted in each process and a scrape reads whichever answers, for PROMETHEUS_MULTIPROC_DIR is nowhere set"
-                yield Hit(
-                    "SK1209",
-                    _place(module, one, one.name),
-                    why,
-                    "PROMETHEUS_MULTIPROC_DIR=/run/metrics  # in the environment",
-                )
-                return
+    made = [(facts, one) for facts in ground.files if not offstage(facts.path) for one in _measured(facts)]
+    if made and not _gathered(ground):
+        facts, one = made[0]
+        why = (
+            f"`{one.name}` is counted in each process and a scrape reads whichever answers, for "
+            "PROMETHEUS_MULTIPROC_DIR is nowhere set"
+        )
+        place = Place(facts.path, one.line, one.name, one.owner)
+        yield Hit("SK1209", place, why, "PROMETHEUS_MULTIPROC_DIR=/run/metrics  # in the environment")
+
+
+def _measured(facts: FileFacts) -> Iterator[Binding]:
+    for one in facts.bindings:
+        if one.value.kind == "call" and facts.imports:
+            head, dot, rest = one.value.text.partition(".")
+            if METRIC.fullmatch(facts.imports.get(head, "") + dot + rest):
+                yield one
+
+
+def _gathered(ground: Ground) -> bool:
+    """Whether anything is made for several processes to be gathered from."""
+    return any(
+        origin.startswith(("prometheus_client.multiprocess", "prometheus_client.values"))
+        for one in ground.files
+        for origin in one.imports.values()
+    ) or any(
+        "multiprocess.MultiProcessCollector" in one.calls for facts in ground.files for one in facts.functions
+    )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import warnings
 from collections.abc import Iterable, Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,11 +22,16 @@ SETTERS = {"update", "from_mapping", "setdefault", "set", "set_config"}
 MADE = {"dict", "Settings"}
 
 
-class Condition(NamedTuple):
-    """What has to hold, or not to hold, for a line to run."""
+class Condition:
+    """What has to hold, or not to hold, for a line to run; spelt out only when somebody asks."""
 
-    text: str
-    holds: bool
+    def __init__(self, test: ast.expr | str, *, holds: bool) -> None:
+        self._test = test
+        self.holds = holds
+
+    @cached_property
+    def text(self) -> str:
+        return self._test if isinstance(self._test, str) else ast.unparse(self._test)
 
 
 class Setting(NamedTuple):
@@ -129,11 +135,22 @@ class _Look:
             self.one(node)
 
     def one(self, node: ast.AST) -> None:
-        visit = _VISITS.get(type(node))
+        kind = type(node)
+        if kind in _LEAVES:
+            return
+        visit = _VISITS.get(kind)
         if visit:
             getattr(self, visit)(node)
         else:
-            self.each(ast.iter_child_nodes(node))
+            self._below(node)
+
+    def _below(self, node: ast.AST) -> None:
+        for name in node._fields:
+            child = getattr(node, name, None)
+            if type(child) is list:
+                self.each(child)
+            elif isinstance(child, ast.AST):
+                self.one(child)
 
     # -- where we are -------------------------------------------------------------------------------------
 
@@ -143,10 +160,9 @@ class _Look:
         self.under = before
 
     def _if(self, node: ast.If) -> None:
-        asked = ast.unparse(node.test)
         self.one(node.test)
-        self._within(node.body, Condition(asked, holds=True))
-        self._within(node.orelse, Condition(asked, holds=False))
+        self._within(node.body, Condition(node.test, holds=True))
+        self._within(node.orelse, Condition(node.test, holds=False))
 
     def _try(self, node: ast.Try) -> None:
         self._within(node.body)
@@ -218,7 +234,7 @@ class _Look:
         last = spelt.rpartition(".")[2]
         if last in SETTERS or spelt in MADE:
             self._set_by_call(spelt, node)
-        self.each(ast.iter_child_nodes(node))
+        self._below(node)
 
     def _set_by_call(self, spelt: str, node: ast.Call) -> None:
         base = spelt.rpartition(".")[0]
@@ -271,3 +287,18 @@ _VISITS: dict[type[ast.AST], str] = {
     ast.Dict: "_dict",
     ast.Call: "_call",
 }
+_LEAVES = frozenset(
+    {
+        ast.Constant,
+        ast.Name,
+        ast.Load,
+        ast.Store,
+        ast.Import,
+        ast.ImportFrom,
+        ast.Pass,
+        ast.arguments,
+        ast.alias,
+        str,
+        int,
+    }
+)

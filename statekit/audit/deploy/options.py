@@ -134,8 +134,7 @@ def _options(
 def _conditional(
     module: Module, node: ast.IfExp, at: Setting | None, sure: Certainty, steps: int
 ) -> Iterator[Option]:
-    asked = ast.unparse(node.test)
-    sides = [(node.body, Condition(asked, holds=True)), (node.orelse, Condition(asked, holds=False))]
+    sides = [(node.body, Condition(node.test, holds=True)), (node.orelse, Condition(node.test, holds=False))]
     kept = [(one, branch_of([condition])) for one, condition in sides if branch_of([condition]) != "dev"]
     for one, branch in kept:
         yield from _options(module, one, at, Certainty.CHOICE if branch else sure, steps)

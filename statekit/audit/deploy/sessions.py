@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from statekit.audit.deploy.found import Hit, Place
-from statekit.audit.deploy.ground import SESSION_TARGET, Ground
+from statekit.audit.deploy.gate import SESSION_TARGET
+from statekit.audit.deploy.ground import Ground
 from statekit.audit.deploy.look import Module, Setting
 from statekit.audit.model import Confidence, Severity
 from statekit.audit.reading.chains import spell

@@ -15,6 +15,7 @@ from statekit.audit.model import Confidence
 __all__ = ["SURE", "in_memory", "memory_urls"]
 
 MEMORY = re.compile(r"^(async\+|cache\+)*(in-?)?(loc)?mem(ory|cache)?://(localhost)?/*$")
+SPOKEN = re.compile(r"mem(ory|cache)?://|:memory:|sqlite[+\w]*:/?/?[\"']")
 DATABASE = re.compile(r"^(:memory:|(sqlite(\+\w+)?:)(//)?/?(/:memory:)?|file::memory:.*)$")
 DATABASE_NAME = re.compile(r"database|(^|_)db(_|$)|sqlite|(^|_)dsn$", re.IGNORECASE)
 TASKS = re.compile(r"broker|celery|result|kombu|taskiq|dramatiq|huey", re.IGNORECASE)
@@ -55,7 +56,7 @@ def memory_urls(ground: Ground) -> Iterator[Hit]:
     """Addresses of memory, wherever they are spelt; each is reported once, where it stands."""
     for module in ground.modules:
         said: set[int] = set()
-        if "mem" in module.text:
+        if SPOKEN.search(module.text):
             for hit, node in (*_settings(ground, module), *_calls(module)):
                 if id(node) not in said:
                     said.add(id(node))
@@ -64,12 +65,12 @@ def memory_urls(ground: Ground) -> Iterator[Hit]:
 
 def _settings(ground: Ground, module: Module) -> Iterator[tuple[Hit, ast.expr]]:
     for one in module.settings:
-        if isinstance(one.value, ast.Name) or developing(one):
+        if isinstance(one.value, ast.Name):
             continue
         for option in options(module, one.value, one):
             if option.node is not None and option.setting in (None, one):
                 hit = _setting(ground, module, one, option)
-                if hit:
+                if hit and not developing(one):
                     yield hit, option.node
 
 

@@ -1,0 +1,146 @@
+"""Which Python files are worth a closer look: those whose facts speak of something that is configured."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+
+from statekit.audit.facts import FileFacts, Function, Value, Write
+
+__all__ = ["SECRET", "SESSION_TARGET", "STORES", "speaks"]
+
+ROOTS = frozenset(
+    [
+        "flask_limiter",
+        "slowapi",
+        "quart_rate_limiter",
+        "flask_caching",
+        "flask_cache",
+        "flask_session",
+        "quart_session",
+        "flask_socketio",
+        "fastapi_socketio",
+        "apscheduler",
+        "flask_apscheduler",
+        "fastapi_cache",
+        "aiocache",
+        "broadcaster",
+        "hypercorn",
+        "granian",
+        "starsessions",
+        "django_ratelimit",
+        "ratelimit",
+        "axes",
+        "sanic_session",
+        "aiohttp_session",
+    ]
+)
+"""Packages whose use is worth it wherever it is."""
+ORIGINS = frozenset(
+    [
+        "celery",
+        "celery.Celery",
+        "kombu.Connection",
+        "socketio",
+        "socketio.AsyncServer",
+        "socketio.Server",
+        "uvicorn",
+        "uvicorn.run",
+        "tornado.options.define",
+        "starlette.middleware.sessions.SessionMiddleware",
+        "fastapi.middleware.sessions.SessionMiddleware",
+        "tornado.web.Application",
+    ]
+)
+"""Names of larger packages that are."""
+STORES = frozenset(
+    [
+        "InMemoryBackend",
+        "SimpleMemoryCache",
+        "MemoryStorage",
+        "MemoryJobStore",
+        "InMemoryStore",
+        "InMemoryBroker",
+        "InMemoryResultBackend",
+        "MemoryBackend",
+        "InMemorySaver",
+        "MemorySaver",
+        "MemoryStore",
+        "InMemorySessionService",
+        "InMemoryEventStore",
+        "InMemorySessionInterface",
+        "InMemoryChannelLayer",
+        "MemoryDataStore",
+        "InMemoryTaskStore",
+        "InMemoryMemoryService",
+    ]
+)
+"""Stores that libraries offer for trying them out."""
+SECRET = re.compile(
+    r"^_*((app|flask|django|jwt|session|cookie|signing|csrf|token|auth|access|refresh|server|wtf_csrf|hmac|encryption|fernet)_)*"
+    r"(secret|secret_key|secretkey|cookie_secret|session_secret|jwt_secret|jwt_secret_key|signing_key|session_key|cookie_key|jwt_key"
+    r"|hmac_key|encryption_key|fernet_key|csrf_key)$",
+    re.IGNORECASE,
+)
+SETTINGS = re.compile(
+    r"CACHES|CHANNEL_LAYERS|SESSION_ENGINE|SESSION_TYPE|SESSION_CACHELIB|REST_FRAMEWORK|INSTALLED_APPS|CACHE_TYPE|CACHE_BACKEND"
+    r"|RATELIMIT_STORAGE_UR[IL]|AXES_HANDLER"
+)
+LOCAL = re.compile(r"mem(ory|cache)?://|:memory:|^sqlite:/?/?$|locmem|InMemoryChannelLayer", re.IGNORECASE)
+MAPPED = frozenset({"app.config.from_mapping", "Flask().config.from_mapping", "config.from_mapping"})
+SESSION_TARGET = re.compile(r"^(flask\.)?session$|\b(request|req|websocket|ws)\.session$|^get_session\(\)$")
+MAY_BE_ODD = frozenset(
+    {"call", "chain", "lambda", "set", "dict", "list", "tuple", "either", "comprehension", "const"}
+)
+
+
+def speaks(facts: FileFacts) -> bool:
+    """Whether a file imports, binds or writes what configures something."""
+    return (
+        any(_imported(origin) for origin in facts.imports.values())
+        or any(_named(one.name) or _local(one.value) for one in facts.bindings)
+        or any(_function_speaks(one) for one in facts.functions)
+    )
+
+
+@cache
+def _imported(origin: str) -> bool:
+    return origin.partition(".")[0] in ROOTS or origin in ORIGINS or origin.rpartition(".")[2] in STORES
+
+
+@cache
+def _named(name: str) -> bool:
+    return bool(SETTINGS.fullmatch(name) or SECRET.match(name))
+
+
+def _local(value: Value | None) -> bool:
+    """Whether a value speaks of memory, or holds a setting of one of the names."""
+    if value is None:
+        return False
+    if value.kind == "const":
+        return len(value.text) < 80 and bool(LOCAL.search(value.text))
+    if value.kind in ("dict", "call", "either"):
+        within = any(_local(one) for one in value.parts)
+        return within or any(_named(name) or _local(one) for name, one in value.named) or _tagged(value)
+    return False
+
+
+def _tagged(value: Value) -> bool:
+    """``Unicode(…).tag(config=True)``, whose own arguments are not among the facts."""
+    return value.text.endswith("().tag") and any(name == "config" for name, _ in value.named)
+
+
+def _function_speaks(function: Function) -> bool:
+    return any(_write_speaks(one) for one in function.writes) or not MAPPED.isdisjoint(function.calls)
+
+
+def _write_speaks(write: Write) -> bool:
+    if write.op == "=":
+        return _named(write.target.rpartition(".")[2])
+    if write.op not in ("[]=", "update"):
+        return False
+    if write.target.endswith("config"):
+        return write.op == "update" or _named(write.key.strip("'")) or _local(write.value)
+    if SESSION_TARGET.search(write.target):
+        return write.value is not None and write.value.kind in MAY_BE_ODD
+    return write.target == "CACHES"
