@@ -80,15 +80,15 @@ def said(one: Difference) -> str:
     """A difference in words."""
     share = f"{one.count:,} of {one.of:,} answers"
     if one.kind == "status":
-        return f"status   {one.pods} where one process said {one.one}: {share}"
+        return f"status: {one.pods} where one process said {one.one}: {share}"
     if one.kind == "failures":
-        return f"failures {one.what}: {share}, {one.one} with one process (first: {one.pods})"
-    return f"{one.kind:<8} {one.what}: {one.pods} where one process said {one.one}: {share}"
+        return f"failures: {one.what}, {share}, {one.one} with one process (first: {one.pods})"
+    return f"{one.kind} of {one.what}: {one.pods} where one process said {one.one}: {share}"
 
 
 def judged(one: Invariant) -> str:
     """A broken invariant in words."""
-    return f"broken   {one.name}: {one.pods}; with one process {one.one}"
+    return f"broken: {one.name}, {one.pods}; with one process {one.one}"
 
 
 def _rule(one: Invariant) -> str:
@@ -110,7 +110,7 @@ def _table(proof: Proof) -> Iterator[str]:
 
 def mix(statuses: dict[str, int]) -> str:
     """Statuses with how many there were."""
-    return " ".join(f"{status}:{count}" for status, count in statuses.items()) or "-"
+    return " ".join(f"{status}×{count}" for status, count in statuses.items()) or "-"  # noqa: RUF001 - a times sign
 
 
 def _ms(value: float | None) -> str:

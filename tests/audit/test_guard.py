@@ -6,14 +6,17 @@ import asyncio
 import collections
 import functools
 import importlib
+import inspect
 import itertools
 import json
+import re
 import subprocess
 import sys
 import textwrap
 import threading
 import types
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from time import perf_counter
 
 import pytest
@@ -588,3 +591,14 @@ def test_a_project_is_audited_here_and_now(tmp_path, monkeypatch):
     (state,) = guard.report().states
     assert (state.state.rpartition(".")[2], state.verdict) == ("HITS", "confirmed")
     del sys.modules["audited_shop"]
+
+
+def test_the_code_of_the_page_runs(tmp_path, monkeypatch, audited):
+    page = (Path(__file__).parents[2] / "docs" / "guard.md").read_text(encoding="utf-8")
+    monkeypatch.chdir(audited.parent)
+    names = {"app": lambda *_: [], "flask_app": Flask("shop"), "starlette_app": Starlette()}
+    for block in re.findall(r"^```python\n(.*?)^```$", page, re.DOTALL | re.MULTILINE):
+        exec(block, names)
+    assert names["flask_app"].wsgi_app.report().requests == 0
+    for parameter in list(inspect.signature(statekit.guard).parameters)[1:]:
+        assert f"| `{parameter}` |" in page
