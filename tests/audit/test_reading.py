@@ -173,7 +173,7 @@ def test_a_file_that_cannot_be_read_says_why_and_nothing_else(source: bytes) -> 
     facts = _facts(source)
     assert facts.error
     assert "\n" not in facts.error
-    assert facts == FileFacts("some/file.py", {}, (), (), (), (), (), facts.error)
+    assert facts == FileFacts("some/file.py", {}, (), (), (), (), (), {}, facts.error)
 
 
 @pytest.mark.parametrize("source", READABLE.values(), ids=READABLE)
