@@ -12,6 +12,7 @@ from statekit.audit.cache import Cache
 from statekit.audit.config import Config, ConfigInvalid
 from statekit.audit.facts import FileFacts, thawed
 from statekit.audit.files import Source
+from statekit.audit.meanwhile import meanwhile
 from statekit.audit.model import Category, Confidence, Finding, Severity, Site
 from statekit.audit.suppress import Comment, addressed
 
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from statekit.audit.score.model import Score
 
 __all__ = ["Outcome", "analysed", "facts_of"]
+
+MANY = 500
+"""Files from which on it pays to read deployment files on another processor."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,10 +131,12 @@ def analysed(
     from statekit.audit.engine import Analysis  # noqa: PLC0415 - as above
 
     files = facts_of(sources, cache)
-    analysis = Analysis([one for one in files if not one.error], config.catalogue())
-    found = [finding_of(one, analysis) for one in analysis.verdicts if one.category is not None]
+    with meanwhile(lambda: _deployed(root, files, texts), wanted=len(files) > MANY) as deployed:
+        analysis = Analysis([one for one in files if not one.error], config.catalogue())
+        found = [finding_of(one, analysis) for one in analysis.verdicts if one.category is not None]
+        told = deployed()
     return Outcome(
-        tuple(_with_deployment(root, files, texts, found)),
+        tuple(_beside(found, told)),
         {one.path: addressed(one) for one in files if one.comments},
         _unparsed(sources, files),
         len(files),
@@ -140,14 +146,20 @@ def analysed(
     )
 
 
-def _with_deployment(
-    root: Path, files: Sequence[FileFacts], texts: Sequence[Source], found: Sequence[Finding]
-) -> list[Finding]:
-    """The findings of the analysis and those of deployment files; what these say weighs the others."""
-    from statekit.audit.deploy import beside, deployment  # noqa: PLC0415 - only where something is new
+def _deployed(root: Path, files: Sequence[FileFacts], texts: Sequence[Source]) -> Any:
+    """What deployment files say, in bare tuples: findings, and how many processes there are."""
+    from statekit.audit.deploy import deployment  # noqa: PLC0415 - only where something is new
 
     said = deployment(root, files, [one.found for one in texts if not one.error])
-    running = said.facts
+    return [_bare(one) for one in said.findings], [_bare(one) for one in said.facts.said]
+
+
+def _beside(found: Sequence[Finding], told: Any) -> list[Finding]:
+    """The findings of the analysis and those of deployment files; what these say weighs the others."""
+    from statekit.audit.deploy import Running, Said, beside  # noqa: PLC0415 - only where something is new
+
+    findings, said = told
+    running = Running(tuple(Said(*one) for one in said))
     known = (running.why,) if running.why else ()
     weighed = (
         replace(
@@ -157,7 +169,7 @@ def _with_deployment(
         )
         for one in found
     )
-    return beside(weighed, said.findings)
+    return beside(weighed, [_finding(one) for one in findings])
 
 
 def _scored(analysis: Analysis, config: Config) -> Score:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
 
 from statekit.audit.config import Config, ConfigInvalid, nearest, selected
 from statekit.audit.model import Confidence
@@ -123,3 +125,18 @@ def test_groups_are_of_one_category() -> None:
     assert selected("x", ["SK1"]) == one == selected("x", ["rate_limiter"])
     assert selected("x", ["ALL"]) > one | ten
     assert selected("x", []) == frozenset()
+
+
+def test_the_example_of_the_page_means_something() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "audit-ci.md").read_text(encoding="utf-8")
+    example = page.partition("```toml\n")[2].partition("```")[0]
+    said = Config.of(tomllib.loads(example)["tool"]["statekit"]["audit"])
+    assert said.intent == "single-process"
+    assert said.lists["backends"] == ("acme.cache",)
+
+
+def test_the_hook_for_other_projects_is_one() -> None:
+    (hook,) = yaml.safe_load(
+        (Path(__file__).parents[2] / ".pre-commit-hooks.yaml").read_text(encoding="utf-8")
+    )
+    assert (hook["id"], hook["entry"], hook["pass_filenames"]) == ("statekit-audit", "statekit audit", False)

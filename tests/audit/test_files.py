@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from statekit.audit import worker
 from statekit.audit.facts import FileFacts
 from statekit.audit.files import LARGEST, Source, discover, hashed
 from statekit.audit.globs import Globs
+from statekit.audit.meanwhile import meanwhile
 from statekit.audit.parallel import read_files
 from statekit.errors import UsageError
 
@@ -282,3 +284,35 @@ def test_no_module_of_the_audited_project_is_ever_imported(project: Path) -> Non
     )
     assert done.stdout.strip() == "68"
     assert not list(project.rglob("*.sprung"))
+
+
+# -- meanwhile -------------------------------------------------------------------------------------------
+
+
+def test_work_is_done_elsewhere_meanwhile_and_no_process_is_left() -> None:
+    code = (
+        "import os\nfrom statekit.audit.meanwhile import meanwhile\n"
+        "with meanwhile(lambda: (os.getpid(), 'x' * 1_000_000)) as answer:\n    pid, text = answer()\n"
+        "print(pid != os.getpid(), len(text))\n"
+        "with meanwhile(os.getpid, wanted=False) as answer:\n    print(answer() == os.getpid())\n"
+        "here = os.getpid()\n"
+        "with meanwhile(lambda: 7 if os.getpid() == here else 1 / 0) as answer:\n    print(answer())\n"
+        "with meanwhile(lambda: 'x' * 1_000_000) as answer:\n    pass\n"
+        "try:\n    os.wait()\nexcept ChildProcessError:\n    print('alone')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout.split("\n") == ["True 1000000", "True", "7", "alone", ""]
+
+
+def test_a_process_with_threads_is_not_forked() -> None:
+    done = threading.Event()
+    other = threading.Thread(target=done.wait)
+    other.start()
+    try:
+        with meanwhile(os.getpid) as answer:
+            assert answer() == os.getpid()
+    finally:
+        done.set()
+        other.join()
