@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from statekit.audit.deploy import beside
 from statekit.audit.model import Category, Confidence, Severity
 from tests.audit.deploying import deployed, told
 
@@ -315,3 +317,18 @@ def test_a_file_that_is_gone_says_nothing(tmp_path: Path) -> None:
 
     facts = read("gone.py", b"from slowapi import Limiter\nlimiter = Limiter(key)\n")
     assert deployment(tmp_path, [facts]).findings == []
+
+
+def test_beside_the_analyser(tmp_path: Path) -> None:
+    """One line, one finding: a setting outweighs its shape, an object is what the analyser saw it do."""
+    code = {
+        "a.py": "from slowapi import Limiter\nlimiter = Limiter(key)\n",
+        "b.py": "from limits.storage import MemoryStorage\nstorage = MemoryStorage()\n",
+    }
+    setting, store = deployed(tmp_path, code).findings
+    seen = [
+        replace(one, rule="SK101", category=Category.RATE_LIMITER, confidence=Confidence.MEDIUM)
+        for one in (setting, store)
+    ]
+    other = replace(setting, rule="SK1003", category=Category.COUNTER, line=9)
+    assert beside([*seen, other], [setting, store]) == [seen[1], other, setting]

@@ -30,6 +30,9 @@ READING: tuple[Mapping[str, Callable[[Paper], None]], ...] = (
     {"compose": compose, "yaml": yaml},
 )
 
+YIELDING = {"SK1206", "SK1213"}
+"""Rules about an object, which the analyser may have seen at work."""
+
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
@@ -119,17 +122,11 @@ def _eased(one: Finding, ground: Ground) -> Finding:
 def beside(findings: Iterable[Finding], others: Iterable[Finding]) -> list[Finding]:
     """Findings of the analyser with those of this room, each place once.
 
-    Where both speak of one line, a setting says more about a limiter or a cache than its shape does; a scheduler, a
-    client or a queue is what the analyser says it is.
+    Where both speak of one line, a setting says more than its shape does; what a scheduler or a library's store is
+    used for, the analyser knows better.
     """
     analysed = list(findings)
-    alive = {
-        (one.path, one.line)
-        for one in analysed
-        if one.category in (Category.BACKGROUND_WORKER, Category.CLIENT_POOL, Category.EVENT_BUS)
-    }
-    kept = [
-        one for one in others if one.category is not Category.MISCONFIG or (one.path, one.line) not in alive
-    ]
+    known = {(one.path, one.line) for one in analysed}
+    kept = [one for one in others if one.rule not in YIELDING or (one.path, one.line) not in known]
     taken = {(one.path, one.line) for one in kept if one.category is Category.MISCONFIG}
     return [*(one for one in analysed if (one.path, one.line) not in taken), *kept]
