@@ -99,9 +99,10 @@ def root(chain: str) -> str:
 def _limiter(names: _Names) -> list[str]:
     if names.subject.natures & {Nature.LOCK}:
         return _held(names)
+    key = names.key('"all"')
     return [
         f'{names.var} = kit.rate_limiter("{names.at}", "5/minute")  # the limit you have now',
-        f"decision = {names.wait}{names.var}.hit({names.key('client_ip')})",
+        f"decision = {names.wait}{names.var}.hit({key})",
         "if not decision.allowed:",
         "    wait = decision.retry_after  # answer 429 with decision.headers()",
     ]
@@ -251,6 +252,11 @@ def _background(names: _Names) -> list[str]:
         loop = "loop" in subject.verdict.reason
         return _alone(names, (_ran(subject) or f"{names.var}()") if loop else f"{names.var}.start()")
     key = names.key("job_id")
+    if subject.keys and not subject.natures & {Nature.EXECUTOR, Nature.THREAD, Nature.TASK, Nature.PROCESS}:
+        return [
+            f'{names.wait}redis.set(f"{names.at}:{{{key}}}", "running", ex=86400)  # redis: a redis-py client',
+            f'how_far = {names.wait}redis.get(f"{names.at}:{{{key}}}")  # whichever process is asked',
+        ]
     return [
         f'{names.wait}redis.xadd("{names.at}", {{"job": {key}}}, maxlen=100_000)  # or your job queue: Celery, RQ, arq',
         f'{names.wait}redis.set(f"{names.at}:{{{key}}}", "queued", ex=86400)  # how far it is, for whoever is asked',
@@ -282,7 +288,7 @@ def _held(names: _Names) -> list[str]:
 def _memo(names: _Names) -> list[str]:
     subject = names.subject
     load, given = _loader(subject)
-    place = f'f"{names.at}:{{{given}}}"' if given else f'"{names.at}"'
+    place = f'f"{names.at}:{":".join(f"{{{one}}}" for one in given)}"' if given else f'"{names.at}"'
     return [
         f"kept = {names.wait}redis.get({place})  # redis: a redis-py client",
         f"value = json.loads(kept) if kept else {load}",
@@ -290,15 +296,15 @@ def _memo(names: _Names) -> list[str]:
     ]
 
 
-def _loader(subject: Subject) -> tuple[str, str]:
-    """The call that gives the value, and the argument it depends on."""
+def _loader(subject: Subject) -> tuple[str, list[str]]:
+    """The call that gives the value, and the arguments it depends on."""
     function = subject.state.function
     if function is None:
-        key = subject.keys[0] if subject.keys else ""
-        return f"load({key})", key
+        key = subject.keys[:1]
+        return f"load({''.join(key)})", key
     given = [plain(name) for name, _ in function.facts.params if name not in {"self", "cls"}]
     wait = "await " if subject.is_async else ""
-    return f"{wait}{plain(function.last)}({', '.join(given[:3])})", given[0] if given else ""
+    return f"{wait}{plain(function.last)}({', '.join(given[:3])})", given[:3]
 
 
 def _connections(names: _Names) -> list[str]:
@@ -334,6 +340,13 @@ def _events(names: _Names) -> list[str]:
 
 
 def _other(names: _Names) -> list[str]:
+    if names.subject.members and names.subject.keys:
+        one = names.subject.keys[0]
+        return [
+            f'{names.wait}redis.sadd("{names.at}", {one})  # redis: a redis-py client',
+            f'if {names.wait}redis.sismember("{names.at}", {one}):',
+            "    ...",
+        ]
     place = names.place()
     return [
         f"{names.wait}redis.set({place}, json.dumps({names.value('value')}), ex=86400)  # redis: a redis-py client",

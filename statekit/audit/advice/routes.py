@@ -26,7 +26,7 @@ def route_of(handler: FunctionIn, role: str) -> str:
             return shown(f"event {said}")
     if handler.facts.within and handler.last in VERBS:
         return handler.last.upper()
-    return shown(role)
+    return shown(role.removeprefix(f"{handler.facts.within} is ").removeprefix(f"{handler.facts.within} "))
 
 
 def _method(decorator: Value, last: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import builtins
 import keyword
 import re
 
@@ -37,4 +38,5 @@ def plain(name: str) -> str:
     bare = re.sub(r"\W+", "_", name, flags=re.ASCII).strip("_")
     if not bare or bare[0].isdigit():
         bare = f"state_{bare}".rstrip("_")
-    return f"{bare}_" if keyword.iskeyword(bare) or keyword.issoftkeyword(bare) else bare
+    taken = keyword.iskeyword(bare) or keyword.issoftkeyword(bare) or hasattr(builtins, bare)
+    return f"{bare}_" if taken else bare

@@ -138,15 +138,19 @@ class Subject:
 
     @cached_property
     def keys(self) -> list[str]:
-        """By what it is kept, as far as that can be spelt; constant keys are not among them."""
+        """By what it is kept, as far as that can be spelt; what is the same each time is not among them."""
         writes = [change.write for change in self.verdict.changes]
         keyed = [one.key for one in writes if one.op in KEYED]
         members = [one.key for one in writes if one.op in MEMBERS and not one.target.endswith("[]")]
         spelt = filter(None, map(expression, [*keyed, *members]))
-        said = (
-            key for key in spelt if key[0] not in "'\"" and not key.isdigit() and key not in {"self", "cls"}
-        )
-        return list(dict.fromkeys(said))
+        return list(dict.fromkeys(key for key in spelt if _varies(key)))
+
+    @property
+    def members(self) -> bool:
+        """Whether it is a set of things, rather than things by a key."""
+        writes = [change.write for change in self.verdict.changes]
+        added = any(one.op == "add" and not one.target.endswith("[]") for one in writes)
+        return added and not any(one.op in KEYED for one in writes)
 
     @cached_property
     def item(self) -> str:
@@ -190,3 +194,13 @@ class Subject:
     def has(self, *words: str) -> bool:
         """Whether the bound name contains one of the words."""
         return bool(set(self.words) & set(words))
+
+
+def _varies(key: str) -> bool:
+    """Whether a key is one of many: no literal, no constant, not the object itself."""
+    return (
+        key[0] not in "'\""
+        and not key.isdigit()
+        and key not in {"self", "cls"}
+        and not key.rpartition(".")[2].isupper()
+    )
