@@ -34,6 +34,7 @@ def prove(  # noqa: PLR0913, PLR0917 - the options of a command are the argument
     env: Annotated[
         list[str] | None, typer.Option(help="NAME=VALUE for the pods; {run}, {pod} stand for theirs.")
     ] = None,
+    ready: Annotated[str, typer.Option(help="A path each pod is asked for until it answers.")] = "/",
     seed: Annotated[int, typer.Option(help="Another seed, other steps of the visitors.")] = 1,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Folder for index.html and report.json.")
@@ -53,7 +54,7 @@ def prove(  # noqa: PLR0913, PLR0917 - the options of a command are the argument
 
     if not locustfile.is_file():
         raise UsageError(f"--locustfile {locustfile} is no file")
-    course = Course(pods, seconds, users, seed, _pairs(env or []))
+    course = Course(pods, seconds, users, seed, ready, _pairs(env or []))
     served = app_of(target, command, environment_of(course, "probe", 1))
     interruptible()
     folder = Path(tempfile.mkdtemp(prefix="statekit-prove-"))

@@ -24,6 +24,7 @@ BY_ITSELF = 0.05
 SURE = 0.001
 FEWEST = 3
 EXAMPLE = 60
+NEVER = "never asked"
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +215,9 @@ def _invariants(one: Seen, control: Seen, pods: Seen) -> Iterator[Invariant]:
             for seen in (one, control, pods)
         ]
         name = f"at most {rule.limit} {rule.name}"
+        if all(answer.endpoint != rule.of for answer in pods.answers):
+            yield Invariant(name, rule.of, NEVER, NEVER, broken_in_one=False, broken_in_pods=False)
+            continue
         before = max(most[:2])
         in_words = [f"{count} in {rule.within:g} s" for count in (before, most[2])]
         yield Invariant(name, rule.of, in_words[0], in_words[1], before > rule.limit, most[2] > rule.limit)

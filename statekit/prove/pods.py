@@ -27,11 +27,13 @@ class Pod:
         command: Sequence[str],
         environment: Mapping[str, str],
         children: Children,
+        probe: str = "/",
     ) -> None:
         self.name = name
         self.url = url
         self.command = tuple(command)
         self.environment = dict(environment)
+        self.probe = probe
         self._children = children
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -46,7 +48,7 @@ class Pod:
 
     def ready(self) -> bool:
         """Whether the pod may be sent requests: it answers, whatever it answers."""
-        return get(f"{self.url}/")[0] > 0
+        return get(f"{self.url}{self.probe}")[0] > 0
 
     def stop(self) -> None:
         """End the pod; requests under way are finished."""

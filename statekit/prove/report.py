@@ -8,7 +8,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from statekit.prove.compare import Difference, Endpoint, Invariant
+from statekit.prove.compare import NEVER, Difference, Endpoint, Invariant
 from statekit.prove.run import Proof
 
 __all__ = ["document", "page", "text"]
@@ -97,7 +97,7 @@ def _rule(one: Invariant) -> str:
         return f"✗ {one.name}: with one process {one.one}, with pods {one.pods}"
     if one.broken_in_one:
         return f"! {one.name}: broken in one process already, {one.one}"
-    return f"✓ {one.name}: {one.pods}"
+    return f"{'?' if one.pods == NEVER else '✓'} {one.name}: {one.pods}"
 
 
 def _table(proof: Proof) -> Iterator[str]:
@@ -146,6 +146,6 @@ def _row(proof: Proof, one: Endpoint) -> str:
 
 
 def _invariant(one: Invariant) -> str:
-    kind = "bad" if one.diverges else "good" if not one.broken_in_pods else "plain"
+    kind = "bad" if one.diverges else "plain" if one.broken_in_pods or one.pods == NEVER else "good"
     cells = "".join(f"<td>{escape(each)}</td>" for each in (one.name, one.endpoint, one.one, one.pods))
     return f'<tr class="{kind}">{cells}</tr>'

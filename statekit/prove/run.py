@@ -39,6 +39,8 @@ class Course:
     seconds: float = 20.0
     users: int = 20
     seed: int = 1
+    ready: str = "/"
+    """Asked until something answers, before a pod gets requests."""
     environment: Mapping[str, str] = field(default_factory=dict)
     """For every pod. ``{run}`` in a value differs from run to run, and from proof to proof; ``{pod}`` is its number."""
 
@@ -103,7 +105,14 @@ class _Trial:
 
     def _pod(self, number: int, port: int, children: Children) -> Pod:
         environment = environment_of(self._course, self._token, number)
-        return Pod(f"pod-{number}", f"http://127.0.0.1:{port}", self._app.on(port), environment, children)
+        return Pod(
+            f"pod-{number}",
+            f"http://127.0.0.1:{port}",
+            self._app.on(port),
+            environment,
+            children,
+            self._course.ready,
+        )
 
     def _load(self, host: str) -> list[str]:
         course = self._course

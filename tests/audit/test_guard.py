@@ -79,7 +79,7 @@ class Hostile:
     __hash__ = __eq__ = __repr__ = __str__ = __len__ = __iter__ = __bool__ = __getattr__ = (
         __getattribute__
     ) = trap
-    members = property(trap)
+    members = __class__ = property(trap)
 
 
 class HostileDict(dict):
@@ -247,6 +247,10 @@ def test_every_kind_of_place(module):
         before = look_up(name)
         change()
         assert difference(before, look_up(name)), path
+    module.Cache.proxy = module.proxy = Hostile()
+    assert look_up("guarded_shop.proxy.anything") is None
+    assert look_up("guarded_shop.proxy")
+    assert Hostile.calls == 0
     before = look_up("src.backend.guarded_shop.HITS")
     module.HITS = {"b": 1}
     assert difference(before, look_up("src.backend.guarded_shop.HITS"))
@@ -602,3 +606,32 @@ def test_the_code_of_the_page_runs(tmp_path, monkeypatch, audited):
     assert names["flask_app"].wsgi_app.report().requests == 0
     for parameter in list(inspect.signature(statekit.guard).parameters)[1:]:
         assert f"| `{parameter}` |" in page
+
+
+def test_a_connection_that_waits_is_blamed_for_nothing(module):
+    module.HITS = {}
+
+    async def app(scope, receive, _send):
+        await receive()
+        module.HITS[scope["path"]] = 1
+
+    guard = statekit.guard(app, NAMES[:1], budget=0.5)
+
+    async def both():
+        quiet = asyncio.Event()
+
+        async def waiting():
+            await quiet.wait()
+            return {"type": "websocket.disconnect"}
+
+        socket = asyncio.create_task(guard({"type": "websocket", "path": "/room"}, waiting, None))
+        await asyncio.sleep(0)
+        await played(guard, {"type": "http", "method": "GET", "path": "/hit"}, {"type": "http.request"})
+        quiet.set()
+        await socket
+
+    asyncio.run(both())
+    assert {(c.request, c.count, c.shared) for c in guard.report().changes} == {
+        ("GET /hit", 1, 0),
+        ("WEBSOCKET /room", 1, 0),
+    }

@@ -53,7 +53,7 @@ def _modules(one: Named) -> list[tuple[types.ModuleType, list[str]]]:
     for end in range(len(parts) - 1, 0, -1):
         for start in range(end):
             module: Any = sys.modules.get(".".join(parts[start:end]))
-            if isinstance(module, types.ModuleType):
+            if issubclass(type(module), types.ModuleType):
                 rows.append((_is_at(module, one), end - start, module, parts[end:]))
     main = sys.modules["__main__"]
     if _is_at(main, one):
@@ -76,7 +76,7 @@ def _in_module(module: types.ModuleType, rest: list[str]) -> Place | None:
     names: Any = _names(module)
     for step in rest[:-1]:
         owner = names.get(step)
-        if not isinstance(owner, type):
+        if not issubclass(type(owner), type):
             return None
         names = _DICT_OF_CLASS.__get__(owner)
     last = rest[-1]
@@ -167,8 +167,8 @@ def _among_objects(rows: list[tuple[Named, types.ModuleType, list[str]]]) -> dic
     wanted: list[tuple[Named, type, str]] = []
     closures: dict[tuple[str, str, str], str] = {}
     for one, module, rest in rows:
-        owner = _names(module).get(rest[0]) if len(rest) == 2 else None
-        if isinstance(owner, type):
+        owner: Any = _names(module).get(rest[0]) if len(rest) == 2 else None
+        if issubclass(type(owner), type):
             classes[id(owner)] = []
             wanted.append((one, owner, rest[1]))
         elif len(rest) > 1:

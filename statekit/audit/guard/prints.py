@@ -30,6 +30,7 @@ FARTHEST = 20_000
 """No item farther from the start than this is walked to."""
 DEPTH, KEPT = 5, 2
 LONG = 512
+MOST_CLASSES = 4096
 SHOWN = 12
 """Characters of a key that are shown: enough to know it again, too few to use it."""
 MASK = (1 << 64) - 1
@@ -76,6 +77,7 @@ _LRU = type(functools.lru_cache(lambda: None))
 _LOCK, _RLOCK = type(threading.Lock()), type(threading.RLock())
 _DICT_OF_CLASS = type.__dict__["__dict__"]
 _MRO_OF_CLASS = type.__dict__["__mro__"]
+_NAME_OF_CLASS = type.__dict__["__name__"]
 
 
 class Printer:
@@ -98,6 +100,8 @@ class Printer:
             return Print(kind, id(value), whole=self.left >= 0)
         known = _READERS.get(kind)
         if known is None:
+            if len(_READERS) > MOST_CLASSES:  # an app that goes on making classes
+                _READERS.clear()
             known = _READERS[kind] = (type(value), _reader(type(value)))
         return known[1](self, value, depth, keep)
 
@@ -228,7 +232,7 @@ def _rlock(_printer: Printer, value: Any, _depth: int, _keep: int) -> Print:
 
 
 def _count(_printer: Printer, value: Any, _depth: int, _keep: int) -> Print:
-    if any(id(type(one)) not in _NUMBERS for one in get_referents(value) if not isinstance(one, type)):
+    if any(id(type(one)) not in _NUMBERS for one in get_referents(value) if not issubclass(type(one), type)):
         return Print(id(type(value)), id(value))
     return Print(id(type(value)), hash(itertools.count.__repr__(value)))
 
@@ -261,7 +265,7 @@ def fields_of(value: Any) -> list[tuple[str, Any]]:
         body = _DICT_OF_CLASS.__get__(cls)
         own = body.get("__dict__")
         if type(own) is types.GetSetDescriptorType and not found:
-            found += [(name, one) for name, one in own.__get__(value).items() if type(name) is str]
+            found += [(name, one) for name, one in _items(own.__get__(value)) if type(name) is str]
         slots = body.get("__slots__", ())
         for name in slots if type(slots) is tuple else ():
             member = body.get(name)
@@ -269,6 +273,11 @@ def fields_of(value: Any) -> list[tuple[str, Any]]:
                 with_value = _slot(member, value)
                 found += with_value
     return found
+
+
+def _items(names: dict[Any, Any]) -> list[tuple[Any, Any]]:
+    """In one go, so that no thread changes it meanwhile."""
+    return list(dict.items(names))
 
 
 def _slot(member: Any, value: Any) -> list[tuple[str, Any]]:
@@ -330,4 +339,4 @@ def _label(labels: list[Any]) -> str:
         if label.startswith(".") and label[1:].isidentifier():
             return label
         return f"[{label if len(label) <= SHOWN else label[: SHOWN - 4] + '…'!r}]"
-    return f"[{label!r:.24}]" if id(type(label)) in _NUMBERS else f"[<{type(label).__name__}>]"
+    return f"[{label!r:.24}]" if id(type(label)) in _NUMBERS else f"[<{_NAME_OF_CLASS.__get__(type(label))}>]"

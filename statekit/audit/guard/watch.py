@@ -99,15 +99,18 @@ class Watch:
         with self._lock:
             self._search()
             alone = not self._under_way
-            for other in self._under_way:
-                other.peers += 1
-            look.peers = len(self._under_way)
-            self._under_way.add(look)
+            self._enter(look)
             chosen = self._chosen()
         look.before = [(state, state.nodes, self._print(state, state.nodes, look.turn)) for state in chosen]
         self._between(look, alone)
         look.spent = perf_counter() - started
         return look
+
+    def _enter(self, look: Look) -> None:
+        look.peers = len(self._under_way)
+        for other in self._under_way:
+            other.peers += 1
+        self._under_way.add(look)
 
     def end(self, look: Look, request: str) -> None:
         """Take the prints after a request, and note what is different."""
@@ -136,9 +139,23 @@ class Watch:
         look.spent += perf_counter() - started
         return changes
 
-    def step(self, look: Look, request: str) -> None:
-        """Look in the middle of a long connection."""
-        self._tell(self.compare(look, request))
+    def pause(self, look: Look, request: str) -> None:
+        """Look while a long connection waits for its peer: until `resume` it does nothing that could be blamed."""
+        changes = self.compare(look, request)
+        with self._lock:
+            self._under_way.discard(look)
+        self._tell(changes)
+
+    def resume(self, look: Look) -> None:
+        """Go on with a connection that was paused, from how things are now."""
+        started = perf_counter()
+        with self._lock:
+            self._enter(look)
+        look.turn = int(monotonic())
+        look.before = [
+            (state, nodes, self._print(state, nodes, look.turn)) for state, nodes, _ in look.before
+        ]
+        look.spent += perf_counter() - started
 
     def _between(self, look: Look, alone: bool) -> None:
         """Note what changed since the latest request ended, where nothing was under way."""

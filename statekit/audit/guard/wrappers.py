@@ -105,7 +105,10 @@ class ASGIGuard(Guard):
 
     def _stepping(self, look: Look, scope: Scope, receive: Receive) -> Receive:
         async def stepping() -> MutableMapping[str, Any]:
-            self._watch.step(look, of_scope(scope))
-            return await receive()
+            self._watch.pause(look, of_scope(scope))
+            try:
+                return await receive()
+            finally:
+                self._watch.resume(look)
 
         return stepping
