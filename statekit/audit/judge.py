@@ -191,7 +191,7 @@ class Judge:
     # -- what is written -----------------------------------------------------------------------------------------------
 
     def _written(self, state: State, natures: frozenset[Nature]) -> Verdict:
-        run = [c for c in state.changes if c.at_run_time and not self._registers(c) and not self._builds(state, c)]
+        run = [c for c in state.changes if c.at_run_time and not self._registers(c) and not self._builds(state, c) and not self._sets(c)]
         if state.holds and state.shape != "decorator":
             run = [c for c in run if c.attribute or not self._lazy(c)] or run
         if not state.changes:
@@ -226,6 +226,12 @@ class Judge:
             return False
         changing = {c.function.last for c in run if c.function.facts.within}
         return state.var is not None and not self.states.asked_to(state.var, changing)
+
+    def _sets(self, change: Change) -> bool:
+        """A setter that no handler is seen to call: whoever puts the application together does."""
+        given = change.write.value is not None and change.write.value.kind == "chain" and change.write.value.text in change.function.params
+        named = change.function.last.startswith(("set_", "_set", "use_", "start", "_start", "enable", "disable", "attach", "bind", "install", "open", "close", "stop", "shutdown", "_stop", "reset", "load_", "_load"))
+        return change.write.op == "=" and change.phase is Phase.UNKNOWN and (given or named) and not self._lazy(change)
 
     def _builds(self, state: State, change: Change) -> bool:
         """Whether a constructor sets it: where its object lasts, that happens once."""
@@ -273,7 +279,7 @@ class Judge:
     @staticmethod
     def _about_itself(state: State) -> bool:
         words = set(words_of(state.module.path.replace("/", "_"))) | set(words_of(state.name))
-        return bool(words & {"otel", "opentelemetry", "telemetry", "tracing", "tracer", "prometheus", "profiler", "logging"}) and not words & {"buffer", "session"}
+        return bool(words & {"otel", "opentelemetry", "telemetry", "tracing", "tracer", "prometheus", "profiler", "logging", "metrics", "metric", "analytics", "posthog", "sentry", "statsd", "timeline"}) and not words & {"buffer", "session"}
 
     def _warns_once(self, state: State, run: list[Change]) -> bool:
         values = {c.write.value.text for c in run if c.write.op == "=" and c.write.value and c.write.value.kind == "const"}
@@ -360,18 +366,28 @@ class Judge:
         if state.holds:
             names.append((state.holds.name.rpartition(".")[2], 2.0))
         if state.owner and state.shape in {"attribute", "class_attribute"}:
-            names.append((state.owner.rpartition(".")[2], 0.8))
+            names.append((state.owner.rpartition(".")[2], 1.0))
         names += [(c.function.last, 0.25) for c in run[:6]]
-        names.append((state.module.path.rpartition("/")[2].removesuffix(".py"), 0.4))
+        *_, folder, file = ("", *state.module.dotted[-2:]) if len(state.module.dotted) > 1 else ("", "", *state.module.dotted)
+        names += [(file, 0.5), (folder, 0.3)]
         names.append((state.module.facts.notes.get(state.line, ""), 0.5))
         points = hinted(names)
         for one, weight in (start or {}).items():
             points[one] = points.get(one, 0.0) + weight
         self._by_writes(state, natures, run, points)
         if not points:
-            return Category.OTHER_SINGLETON
+            return self._unnamed(natures, run)
         best = max(points, key=lambda one: points[one])
-        return best if points[best] >= 1.2 else Category.OTHER_SINGLETON
+        return best if points[best] >= 1.0 else self._unnamed(natures, run)
+
+    @staticmethod
+    def _unnamed(natures: frozenset[Nature], run: list[Change]) -> Category:
+        """What is it for, when no name tells? What is put in and taken out under an id belongs to somebody."""
+        ops = {c.write.op for c in run}
+        keyed = any(words_of(c.write.key)[-1:] and words_of(c.write.key)[-1] in {"id", "key", "uid", "uuid", "name", "hash"} for c in run)
+        if Nature.CONTAINER in natures and keyed and ops & REMOVING:
+            return Category.SESSION_STORE
+        return Category.OTHER_SINGLETON
 
     def _by_writes(self, state: State, natures: frozenset[Nature], run: list[Change], points: dict[Category, float]) -> None:
         def add(category: Category, weight: float) -> None:

@@ -12,16 +12,16 @@ __all__ = ["hinted", "words_of"]
 _SPLIT = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 
 STRONG: dict[Category, str] = {
-    Category.LOCK: "lock locks mutex semaphore semaphores inflight busy",
+    Category.LOCK: "lock locks mutex semaphore semaphores inflight busy lease leases claims claimed reserved reservations mutexes",
     Category.RATE_LIMITER: "limiter limiters ratelimit ratelimiter throttle throttles throttled throttler throttling attempt attempts quota quotas "
-    "cooldown cooldowns backoff debounce flood bans banned strikes penalty",
+    "cooldown cooldowns backoff debounce flood bans banned strikes penalty breaker",
     Category.SESSION_STORE: "session sessions sess otp otps nonce nonces captcha captchas login logins conversation conversations cookie cookies "
     "csrf token tokens oauth challenge challenges sso ticket tickets verification chats",
-    Category.FLAG_CACHE: "flag flags feature features toggle toggles experiment experiments rollout maintenance killswitch",
+    Category.FLAG_CACHE: "flag flags feature features toggle toggles experiment experiments rollout maintenance killswitch paused restarting",
     Category.CONNECTION_MANAGER: "connection connections websocket websockets socket sockets ws peers sids sid rooms room presence online "
     "viewers connected sse spectators",
     Category.EVENT_BUS: "queue queues subscriber subscribers subscription subscriptions listener listeners bus pubsub inbox mailbox outbox broker "
-    "topics waiters observers webhooks",
+    "topics waiters observers webhooks letters",
     Category.BACKGROUND_WORKER: "task tasks job jobs worker workers thread threads process processes processing procs executor scheduler schedulers "
     "future futures running runs poller pollers daemon downloads spawned timer timers loop greenlet greenlets cancellation progress",
     Category.MEMO_CACHE: "cache caches cached memo memoized lru ttl snapshot prefetched",
@@ -35,10 +35,10 @@ WEAK: dict[Category, str] = {
     "dialog wizard thread_ids logged upload uploads",
     Category.FLAG_CACHE: "enabled disabled switch mode",
     Category.CONNECTION_MANAGER: "clients active consoles terminals containers processes handles",
-    Category.EVENT_BUS: "event events signal signals channel channels stream streams notification notifications buffer callbacks hooks messages telemetry log logs trace traces chunks",
+    Category.EVENT_BUS: "event events signal signals channel channels stream streams notification notifications buffer callbacks hooks messages telemetry log logs trace traces chunks errors warnings filters pending",
     Category.BACKGROUND_WORKER: "status statuses monitor monitors pending active started run background download spawn schedule",
     Category.MEMO_CACHE: "lookup index indexes loaded resolved fetched known seen by types map data documents entries all stats",
-    Category.TENANT_CONFIG: "org orgs option site sites theme default defaults env params parameters models endpoints registry rules provider providers policy",
+    Category.TENANT_CONFIG: "org orgs option site sites theme default defaults env params parameters models endpoints registry rules provider providers policy policies names labels allowed permissions validators whitelist blacklist denylist allowlist",
     Category.COUNTER: "stat stats statistics number num next usage metrics",
     Category.CLIENT_POOL: "conn session sessions api bot model pipeline llm clients connector connection",
 }  # fmt: skip

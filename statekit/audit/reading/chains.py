@@ -23,6 +23,7 @@ CHANGING = frozenset(
 _THROUGH = frozenset({"list", "tuple", "sorted", "reversed", "iter", "enumerate", "set", "zip", "next", "cast", "deepcopy"})
 
 NAMED = {"app", "application", "current_app", "_app", "config", "extensions", "settings"}
+_PARTS = re.compile(r"^(?:[^\[(]*::)?[^.\[(]+|\.[^.\[(]*|\[[^\]]*\]|\([^)]*\)")
 _KEYED = re.compile(r"\[\w+\]")
 _OF_APPS = re.compile(
     r"((?:^|\.)(?:app|application|current_app|_app)(?:\.(?:config|extensions|settings))?|^self\.settings)\[(\w+)\]"
@@ -104,19 +105,12 @@ def each_of(node: ast.AST) -> str | None:
 
 def root_of(chain: str) -> str:
     """The name a chain begins with."""
-    for at, char in enumerate(chain):
-        if char in ".[(":
-            return chain[:at]
-    return chain
+    if "::" in chain:  # a variable of an enclosing function, whose name may have dots
+        outer, _, own = chain.rpartition("::")
+        return f"{outer}::{root_of(own)}"
+    return chain.partition(".")[0].partition("[")[0].partition("(")[0]
 
 
 def parts_of(chain: str) -> list[str]:
     """A chain taken apart: ``a.b[].c()`` is ``a``, ``.b``, ``[]``, ``.c``, ``()``."""
-    parts: list[str] = []
-    start = 0
-    for at, char in enumerate(chain):
-        if char in ".[(" and at > start:
-            parts.append(chain[start:at])
-            start = at
-    parts.append(chain[start:])
-    return parts
+    return _PARTS.findall(chain)

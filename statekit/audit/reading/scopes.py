@@ -19,6 +19,8 @@ class Scope:
 
     def __init__(self, name: str, within: str, outer: Scope | None) -> None:
         self.name = name
+        self.is_module = name.startswith("<")
+        self._placed: dict[str, str | None] = {}
         self.within = within
         self.outer = outer
         self.line = self.end = 0
@@ -45,14 +47,18 @@ class Scope:
         self.dropped: Counter[str] = Counter()
         self.spawns: list[tuple[str, int, str, str]] = []
 
-    @property
-    def is_module(self) -> bool:
-        return self.name.startswith("<")
-
     # -- whose is it ------------------------------------------------------------------------------------
 
     def placed(self, chain: str, steps: int = DEEP) -> str | None:
-        """The chain as others would spell it; None where it is this function's own."""
+        """The chain as others would spell it; None where it is this function's own. Asked when all is read."""
+        if steps == DEEP and chain in self._placed:
+            return self._placed[chain]
+        found = self._place(chain, steps)
+        if steps == DEEP:
+            self._placed[chain] = found
+        return found
+
+    def _place(self, chain: str, steps: int) -> str | None:
         root = root_of(chain)
         rest = chain[len(root) :]
         if root in self.globals or self.is_module:
