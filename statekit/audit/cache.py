@@ -33,6 +33,7 @@ class Cache:
 
     def __init__(self, root: Path, *, off: bool = False) -> None:
         self._folder = None if off else folder()
+        self.off = self._folder is None
         self._name = blake2b(os.fsencode(root), digest_size=16).hexdigest()
 
     def facts(self) -> dict[bytes, bytes]:

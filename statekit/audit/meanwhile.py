@@ -14,20 +14,23 @@ __all__ = ["meanwhile"]
 
 
 @contextmanager
-def meanwhile(work: Callable[[], Any], *, wanted: bool = True) -> Iterator[Callable[[], Any]]:
+def meanwhile(
+    work: Callable[[], Any], then: Callable[[], object] = int, *, wanted: bool = True
+) -> Iterator[Callable[[], Any]]:
     """Begin some work now, and call what is yielded for its answer: something `marshal` can carry.
 
-    The work is done by the caller after all where it is not `wanted` elsewhere, where a fork is not safe because
+    `then` is done after it, once the answer is given; nobody hears whether it went well. The work is done by the caller after all where it is not `wanted` elsewhere, where a fork is not safe because
     this process has other threads, or where the fork did not come to its end.
     """
     if not (wanted and sys.platform == "linux" and threading.active_count() == 1):
         yield work
+        then()
         return
     answers, out = os.pipe()
     child = os.fork()
     if not child:
         os.close(answers)  # else nobody would tell this fork that its parent does not listen any more
-        _work(work, out)
+        _work(work, then, out)
     os.close(out)
     try:
         yield lambda: _answer(answers, work)
@@ -37,12 +40,13 @@ def meanwhile(work: Callable[[], Any], *, wanted: bool = True) -> Iterator[Calla
             os.waitpid(child, 0)
 
 
-def _work(work: Callable[[], Any], out: int) -> None:
+def _work(work: Callable[[], Any], then: Callable[[], object], out: int) -> None:
     """What the fork does; nothing of its parent's, such as unwritten output, is its business."""
     code = 1
     try:
         with os.fdopen(out, "wb") as file:
             file.write(marshal.dumps(work()))
+        then()
         code = 0
     finally:
         os._exit(code)

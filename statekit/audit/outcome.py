@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import marshal
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from statekit.audit.cache import Cache
 from statekit.audit.config import Config, ConfigInvalid
-from statekit.audit.facts import FileFacts, thawed
+from statekit.audit.facts import FileFacts, frozen, thawed
 from statekit.audit.files import Source
 from statekit.audit.meanwhile import meanwhile
 from statekit.audit.model import Category, Confidence, Finding, Severity, Site
@@ -130,8 +130,8 @@ def analysed(
     from statekit.audit.advice import finding_of  # noqa: PLC0415 - only where something is new
     from statekit.audit.engine import Analysis  # noqa: PLC0415 - as above
 
-    files = facts_of(sources, cache)
-    with meanwhile(lambda: _deployed(root, files, texts), wanted=len(files) > MANY) as deployed:
+    files, keep = facts_of(sources, cache)
+    with meanwhile(lambda: _deployed(root, files, texts), keep, wanted=len(files) > MANY) as deployed:
         analysis = Analysis([one for one in files if not one.error], config.catalogue())
         found = [finding_of(one, analysis) for one in analysis.verdicts if one.category is not None]
         told = deployed()
@@ -186,8 +186,8 @@ def _unparsed(sources: Sequence[Source], files: Sequence[FileFacts]) -> tuple[tu
     return tuple(sorted(unread + [(one.path, one.error) for one in files if one.error]))
 
 
-def facts_of(sources: Sequence[Source], cache: Cache) -> list[FileFacts]:
-    """The facts of all files that can be read, in the order of their paths: from the cache, or by reading them now."""
+def facts_of(sources: Sequence[Source], cache: Cache) -> tuple[list[FileFacts], Callable[[], None]]:
+    """The facts of all files that can be read, in the order of their paths, and what keeps them for the next time."""
     known = cache.facts()
     read: list[FileFacts] = []
     new: list[Source] = []
@@ -197,19 +197,22 @@ def facts_of(sources: Sequence[Source], cache: Cache) -> list[FileFacts]:
             read.append(thawed(marshal.loads(kept))._replace(path=one.found.path))  # noqa: S302 - see cache.py
         elif not one.error:
             new.append(one)
-    if new:
-        read += _read(new, known, cache, {one.digest for one in sources})
-    return sorted(read, key=lambda facts: facts.path)
+    fresh = _read(new) if new else []
+    read += [facts for _, facts, _ in fresh]
+    present = {one.digest: known[one.digest] for one in sources if one.digest in known}
+    return sorted(read, key=lambda facts: facts.path), lambda: _keep(present, fresh, cache)
 
 
-def _read(
-    new: Sequence[Source], known: dict[bytes, bytes], cache: Cache, present: set[bytes]
-) -> list[FileFacts]:
+def _read(new: Sequence[Source]) -> list[tuple[bytes, FileFacts, bytes]]:
     from statekit.audit.parallel import read_files  # noqa: PLC0415 - a second run reads nothing
 
-    read: list[FileFacts] = []
-    for _, facts, (_, digest, body) in read_files(new):
-        read.append(facts)
-        known[digest] = body
-    cache.keep_facts({digest: body for digest, body in known.items() if digest in present})
-    return read
+    return list(read_files(new))
+
+
+def _keep(
+    known: Mapping[bytes, bytes], fresh: Sequence[tuple[bytes, FileFacts, bytes]], cache: Cache
+) -> None:
+    if fresh and not cache.off:
+        cache.keep_facts(
+            {**known, **{digest: kept or marshal.dumps(frozen(facts)) for digest, facts, kept in fresh}}
+        )

@@ -20,12 +20,12 @@ from typing import BinaryIO, Self
 import statekit
 from statekit.audit.facts import FileFacts, thawed
 from statekit.audit.files import Source
-from statekit.audit.worker import Chunk, Packed, packed, read_file, take
+from statekit.audit.worker import Chunk, read_file, take
 
 __all__ = ["Read", "read_files"]
 
-Read = tuple[int, FileFacts, Packed]
-"""Which file, its facts, and the same as they are kept."""
+Read = tuple[bytes, FileFacts, bytes]
+"""The hash of a file's content, its facts, and the same as they are kept: b"" where nobody has packed them yet."""
 
 ALONE = 1_000_000
 """Bytes of source that are read sooner than another interpreter is ready."""
@@ -39,8 +39,8 @@ def read_files(sources: Sequence[Source], processes: int | None = None) -> Itera
     """Read files, in no order; `processes` at a time, as many as there are processors by default."""
     wanted = processes or _processors()
     if wanted < 2 or (processes is None and sum(one.size for one in sources) < ALONE):
-        for index, one in enumerate(sources):
-            yield _read_here(index, one.found.path, one.found.real)
+        for one in sources:
+            yield (*read_file(*one.found), b"")
         return
     with _Crew(_chunks(sources, wanted * CHUNKS), wanted - 1) as crew:
         yield from crew.read()
@@ -49,11 +49,6 @@ def read_files(sources: Sequence[Source], processes: int | None = None) -> Itera
 def _processors() -> int:
     allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
     return min(MOST, len(allowed))
-
-
-def _read_here(index: int, path: str, real: str) -> Read:
-    digest, facts = read_file(path, real)
-    return index, facts, packed(index, digest, facts)
 
 
 def _chunks(sources: Sequence[Source], wanted: int) -> list[Chunk]:
@@ -94,18 +89,18 @@ class _Crew:
     def read(self) -> Iterator[Read]:
         """Everything, once: own chunks, what the mates have ready in between, and at last what nobody delivered."""
         missing = {index for chunk in self.chunks for index, _, _ in chunk}
-        for one in self._in_turn():
-            missing.discard(one[0])
-            yield one
+        for index, read in self._in_turn():
+            missing.discard(index)
+            yield read
         for chunk in self.chunks if missing else ():
             for index, path, real in chunk:
                 if index in missing:
-                    yield _read_here(index, path, real)
+                    yield (*read_file(path, real), b"")
 
-    def _in_turn(self) -> Iterator[Read]:
+    def _in_turn(self) -> Iterator[tuple[int, Read]]:
         while (number := take(self.tokens)) is not None:
             for index, path, real in self.chunks[number]:
-                yield _read_here(index, path, real)
+                yield index, (*read_file(path, real), b"")
             for mate in self.mates:
                 yield from mate.answers()
         for mate in self.mates:
@@ -138,7 +133,7 @@ class _Mate:
                 pass_fds=(tokens,),
             )
 
-    def answers(self) -> Iterator[Read]:
+    def answers(self) -> Iterator[tuple[int, Read]]:
         """What is complete by now and was not given out yet."""
         while True:
             head = os.pread(self._out.fileno(), 8, self._read)
@@ -147,8 +142,8 @@ class _Mate:
             if not size or len(body) < size:
                 return
             self._read += 8 + size
-            for one in marshal.loads(body):  # noqa: S302 - written by our own code a moment ago
-                yield one[0], thawed(marshal.loads(one[2])), one  # noqa: S302
+            for index, digest, kept in marshal.loads(body):  # noqa: S302 - written by our own code a moment ago
+                yield index, (digest, thawed(marshal.loads(kept)), kept)  # noqa: S302 - as above
 
     def dismiss(self) -> None:
         """End it, if it has not come to its end."""

@@ -42,9 +42,9 @@ def _unread(path: str, error: Exception) -> FileFacts:
     return FileFacts(path, {}, (), (), (), (), (), {}, f"{type(error).__name__}: {error}")
 
 
-def packed(index: int, digest: bytes, facts: FileFacts) -> Packed:
+def packed(facts: FileFacts) -> bytes:
     """Facts as they travel and are kept."""
-    return index, digest, marshal.dumps(frozen(facts))
+    return marshal.dumps(frozen(facts))
 
 
 def take(tokens: int) -> int | None:
@@ -55,7 +55,8 @@ def take(tokens: int) -> int | None:
 
 def _answer(chunk: Chunk) -> Iterable[Packed]:
     for index, path, real in chunk:
-        yield packed(index, *read_file(path, real))
+        digest, facts = read_file(path, real)
+        yield index, digest, packed(facts)
 
 
 def serve(tokens: int, work: BinaryIO, out: BinaryIO) -> None:

@@ -47,9 +47,9 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     seen: list[str] = []
     real = outcomes._read
 
-    def counted(new, *rest):
+    def counted(new):
         seen.extend(one.found.path for one in new)
-        return real(new, *rest)
+        return real(new)
 
     monkeypatch.setattr(outcomes, "_read", counted)
     return seen
