@@ -69,7 +69,8 @@ def _refuse(wanted: tuple[Named, ...]) -> None:
     if workers < 2 or not errors:
         return
     names = ", ".join(errors[:NAMED_IN_A_REFUSAL]) + (" …" if len(errors) > NAMED_IN_A_REFUSAL else "")
+    count = "1 piece of state lives" if len(errors) == 1 else f"{len(errors)} pieces of state live"
     raise StateNotShared(
-        f"{workers} workers are configured ({source}), and {len(errors)} pieces of state live in the memory of each: "
+        f"{workers} workers are configured ({source}), and {count} in the memory of each: "
         f"{names}. Share them (`statekit audit` says how), suppress them with a reason, or run one worker."
     )
