@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import pickletools
 import re
+import shutil
 import sqlite3
+import subprocess
 from base64 import b64encode
 from dataclasses import replace
 from functools import cache
@@ -392,6 +394,29 @@ class Page(HTMLParser):
             self.scripts.append(data)
         elif not self.open or self.open[-1] != "style":
             self.words.append(data)
+
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs a chromium on PATH")
+def test_a_browser_runs_our_script_and_not_theirs(hostile: Report, tmp_path: Path) -> None:
+    theirs = "</script><script>document.title='theirs'</script><img src=x onerror=document.title='theirs'>"
+    one = replace(hostile.findings[0], name=theirs, why=theirs, keep=theirs, replacement=theirs)
+    page = tmp_path / "audit.html"
+    page.write_text(render(replace(hostile, findings=(one, hostile.findings[1])), "html"), encoding="utf-8")
+    options = [
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        f"--user-data-dir={tmp_path / 'profile'}",
+        "--dump-dom",
+    ]
+    done = subprocess.run(
+        [str(CHROMIUM), *options, page.as_uri()], capture_output=True, text=True, timeout=90, check=True
+    )
+    assert "<output>1 of 2</output>" in done.stdout
+    assert "<title>State in the processes: 1 error</title>" in done.stdout
 
 
 @pytest.mark.parametrize("which", ["report", "hostile", "empty"])
