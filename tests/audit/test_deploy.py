@@ -119,6 +119,18 @@ FOUND: dict[str, tuple[dict[str, str], list[str]]] = {
         {"app.py": "from aiocache import SimpleMemoryCache\ncache = SimpleMemoryCache()\n"},
         ["SK1213 app.py:2 cache high"],
     ),
+    "cashews": (
+        {"app.py": "from cashews import cache\ncache.setup('mem://')\n"},
+        ["SK1212 app.py:2 cache high"],
+    ),
+    "aiocache, by its type": (
+        {"app.py": "from aiocache import Cache\ncache = Cache(Cache.MEMORY)\n"},
+        ["SK1213 app.py:2 cache high"],
+    ),
+    "Django's cache as an address": (
+        {"settings.py": HEAD + "CACHES = {'default': env.cache('CACHE_URL', default='locmemcache://')}\n"},
+        ["SK1211 settings.py:4 CACHES medium"],
+    ),
     "a job store": (
         {"jobs.py": "from apscheduler.jobstores.memory import MemoryJobStore\nstores = {'default': MemoryJobStore()}\n"},
         ["SK1213 jobs.py:2 stores high"],
@@ -254,6 +266,21 @@ CLEARED: dict[str, dict[str, str]] = {
                 path.write_text(app.secret_key)
         """
     },
+    "a column's default": {"models.py": "import uuid\nclass User(Base):\n    signing_secret = db.Column(UUID, default=lambda: uuid.uuid4().hex)\n"},
+    "a key kept in the settings": {
+        "app.py": """
+        import secrets
+        def key(settings):
+            secret_key = settings.get("secretKey")
+            if not secret_key:
+                secret_key = secrets.token_hex()
+                settings.set("secretKey", secret_key)
+            app.secret_key = secret_key
+        """
+    },
+    "memcached": {"app.py": "from cashews import cache\ncache.setup('memcache://cache')\nCACHE_URL = 'memcached://cache'\n"},
+    "aiocache, shared": {"app.py": "from aiocache import Cache\ncache = Cache(Cache.REDIS)\n"},
+    "a name for a database in memory": {"sql.py": "sqlite_memory = ':memory:'\n"},
     "a row's own secret": {"models.py": "import secrets\ndef invite(user):\n    user.secret = secrets.token_hex()\n    user.secret_key = secrets.token_hex()\n"},
     "a developer's key": {"settings.py": "import secrets\nif DEBUG:\n    SECRET_KEY = secrets.token_hex()\n"},
     "Django's shared cache": {"settings.py": HEAD + CACHED + REDIS},

@@ -31,6 +31,11 @@ SAID: dict[str, tuple[str, str, list[tuple[str, int, int]]]] = {
         [("workers", 4, 2)],
     ),
     "a name for the number": ("gunicorn.conf.py", "N = 3\nworkers = N\n", [("workers", 3, 2)]),
+    "numbers under a condition": (
+        "gunicorn.conf.py",
+        "import platform\nif platform.system() == 'Darwin':\n    workers = 1\nelse:\n    workers = 4\n",
+        [("workers", 1, 3), ("workers", 4, 5)],
+    ),
     "nothing that can be told": ("gunicorn.conf.py", "workers = settings.workers\npreload_app = False\n", []),
     "a Procfile": ("Procfile", "release: ./manage.py migrate\nweb: gunicorn -w 4 --threads=2 app:app\n", [("workers", 4, 2), ("threads", 2, 2)]),
     "a Procfile's comment": ("Procfile", "# web: gunicorn -w 4 app:app\nweb: gunicorn app:app\n", []),
@@ -133,7 +138,24 @@ STICKY: dict[str, tuple[str, str, list[str]]] = {
     "Traefik's label": (
         "compose.yml",
         "services:\n  web:\n    labels:\n      - traefik.http.services.web.loadbalancer.sticky.cookie=true\n",
-        ["SK551 compose.yml:4 web.loadbalancer.sticky.cookie high"],
+        ["SK551 compose.yml:4 web.loadbalancer.sticky high"],
+    ),
+    "Traefik's labels, once a service": (
+        "compose.yml",
+        """
+        services:
+          web:
+            labels:
+              - "traefik.http.services.web.loadbalancer.sticky.cookie.name=lb"
+              - "traefik.http.services.web.loadbalancer.sticky.cookie.secure=true"
+              - "traefik.http.services.api.loadbalancer.sticky.cookie={}"
+        """,
+        ["SK551 compose.yml:4 web.loadbalancer.sticky high", "SK551 compose.yml:6 api.loadbalancer.sticky high"],
+    ),
+    "Traefik's labels, as a mapping": (
+        "compose.yml",
+        "services:\n  web:\n    labels:\n      traefik.http.services.web.loadBalancer.sticky.cookie: 'true'\n",
+        ["SK551 compose.yml:4 web.loadbalancer.sticky high"],
     ),
     "Traefik's file": ("traefik.toml", "[http.services.web.loadBalancer.sticky.cookie]\n  name = 'lb'\n", ["SK551 traefik.toml:1 sticky high"]),
     "Terraform": ("lb.tf", 'resource x y {\n  stickiness {\n    type = "lb_cookie"\n  }\n}\n', ["SK551 lb.tf:2 stickiness high"]),
@@ -149,6 +171,14 @@ NOT_STICKY: dict[str, tuple[str, str]] = {
     "no affinity": ("k8s/web.yaml", "kind: Service\nspec:\n  sessionAffinity: None\n  # sessionAffinity: ClientIP\n"),
     "switched off": ("lb.tf", 'stickiness {\n  enabled = false\n  type = "lb_cookie"\n}\n'),
     "a developer's own": ("nginx/dev.conf", "upstream a { ip_hash; }\n"),
+    "a label that says no": (
+        "compose.yml",
+        "services:\n  web:\n    labels:\n      - traefik.http.services.web.loadbalancer.sticky=false\n",
+    ),
+    "what overrides compose for one developer": (
+        "docker-compose.override.yml",
+        "services:\n  web:\n    labels:\n      - traefik.http.services.web.loadbalancer.sticky=true\n",
+    ),
     "in a block of text": ("k8s/notes.yaml", "kind: ConfigMap\ndata:\n  notes: |\n    sessionAffinity: ClientIP\n"),
 }  # fmt: skip
 
@@ -194,7 +224,14 @@ def test_one_worker_because_of_state(tmp_path: Path) -> None:
             "services:\n  web:\n    # websockets are not shared\n    command: gunicorn -w 1 a:a\n",
             ["command"],
         ),
+        (
+            "main.py",
+            "import uvicorn\nuvicorn.run(\n    'app:app',\n    workers=1,  # rooms live in memory\n)\n",
+            ["workers"],
+        ),
+        ("gunicorn.conf.py", "workers = 1  # one, or the scheduler runs twice\n", ["workers"]),
         ("gunicorn.conf.py", "# cheap machine\nworkers = 1\n", []),
+        ("gunicorn.conf.py", "workers = 1  # the small machine has little memory\n", []),
         ("gunicorn.conf.py", "# sessions are shared since May\n\nworkers = 1\n", []),
         ("gunicorn.conf.py", "# the cache is shared\nworkers = 4\n", []),
     ],

@@ -58,7 +58,7 @@ def compose(paper: Paper) -> None:
     for one in found:
         if len(one.path) < 3 or one.path[0] != "services":
             continue
-        if one.path[2] == "labels" and "sticky" in one.value + one.key:
+        if one.path[2] == "labels" and "sticky" in (one.value + one.key).lower():
             _label(paper, one)
         if one.path[1] in others:
             continue
@@ -85,10 +85,17 @@ def _variable(paper: Paper, one: Entry) -> None:
 
 
 def _label(paper: Paper, one: Entry) -> None:
+    """``traefik.http.services.web.loadbalancer.sticky.cookie=true``, or any setting of that cookie; once a service."""
     text = f"{one.key}={one.value}" if one.path[-1] != "-" else one.value
-    if re.search(r"sticky(\.cookie)?\s*[:=]\s*[\"']?true|sticky\.cookie\.name", text):
-        name = text.partition("=")[0].rpartition(".services.")[2]
-        sticky(paper, one.line, name, text, cookie=True)
+    match = re.search(
+        r"([\w${}-]+)\.loadbalancer\.sticky(\.cookie)?(\.name|\.secure|\.httponly|\.samesite)?\s*=\s*(\S+)",
+        text,
+        re.IGNORECASE,
+    )
+    if match and match[4].strip("\"'").lower() != "false":
+        name = f"{match[1]}.loadbalancer.sticky"
+        if not any(hit.place.name == name for hit in paper.hits):
+            sticky(paper, one.line, name, text, cookie=True)
 
 
 def _commands(found: list[Entry]) -> Iterator[tuple[str, int]]:

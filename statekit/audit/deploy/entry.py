@@ -62,7 +62,8 @@ def deployment(
     base = root if root.is_dir() else root.parent
     papers = list(_papers(base, text_files))
     ground = Ground(base, files, Running(tuple(one for paper in papers for one in paper.said)))
-    ground.running = Running((*ground.running.said, *started_in_python(ground)))
+    papers += started_in_python(ground)
+    ground.running = Running(tuple(one for paper in papers for one in paper.said))
     hits = [hit for paper in papers for hit in paper.hits]
     hits += _python(ground)
     found = {

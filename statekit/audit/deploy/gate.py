@@ -25,6 +25,7 @@ ROOTS = frozenset(
         "fastapi_cache",
         "aiocache",
         "broadcaster",
+        "cashews",
         "hypercorn",
         "granian",
         "starsessions",
@@ -86,7 +87,9 @@ SETTINGS = re.compile(
     r"CACHES|CHANNEL_LAYERS|SESSION_ENGINE|SESSION_TYPE|SESSION_CACHELIB|REST_FRAMEWORK|INSTALLED_APPS|CACHE_TYPE|CACHE_BACKEND"
     r"|RATELIMIT_STORAGE_UR[IL]|AXES_HANDLER"
 )
-LOCAL = re.compile(r"mem(ory|cache)?://|:memory:|^sqlite:/?/?$|locmem|InMemoryChannelLayer", re.IGNORECASE)
+LOCAL = re.compile(
+    r"mem(ory|cache)?://|:memory:|^sqlite:/?/?$|locmem|InMemoryChannelLayer|SimpleMemoryCache", re.IGNORECASE
+)
 MAPPED = frozenset({"app.config.from_mapping", "Flask().config.from_mapping", "config.from_mapping"})
 SESSION_TARGET = re.compile(r"^(flask\.)?session$|\b(request|req|websocket|ws)\.session$|^get_session\(\)$")
 MAY_BE_ODD = frozenset(

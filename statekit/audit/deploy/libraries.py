@@ -67,6 +67,10 @@ def _certainty(module: Module, one: Called) -> Certainty:
     return Certainty.CHOICE if any(SHARED.search(other.callee) for other in siblings) else Certainty.PLAIN
 
 
+def _other(certainty: Certainty) -> str:
+    return "; another branch is shared, this is the one that is not" if certainty is Certainty.CHOICE else ""
+
+
 def _absent(call: Called, *names: str) -> bool:
     given = call.keyword(*names)
     return given is None or (isinstance(given, ast.Constant) and given.value is None)
@@ -90,7 +94,7 @@ def _limiters(ground: Ground, module: Module) -> Iterator[Hit]:
 def _limiter(module: Module, one: Called, argument: str) -> Hit:
     name = one.name or one.spelt.rpartition(".")[2]
     certainty = _certainty(module, one)
-    why = f"`{name}` has no `{argument}`, so it counts in each process: N workers let through N times the limit, and a restart forgets"
+    why = f"`{name}` has no `{argument}`, so it counts in each process: N workers let through N times the limit, and a restart forgets{_other(certainty)}"
     return Hit(
         "SK1201" if certainty is Certainty.PLAIN else "SK1211",
         _place(module, one, name),
@@ -132,7 +136,7 @@ def _socket(module: Module, one: Called) -> Hit:
     argument = f"message_queue={REDIS}" if flask else f"client_manager={manager}({REDIS})"
     missing = argument.partition("=")[0]
     certainty = _certainty(module, one)
-    why = f"`{name}` has no `{missing}`: what one process emits reaches only the sockets it accepted itself, and its rooms are unknown to the others"
+    why = f"`{name}` has no `{missing}`: what one process emits reaches only the sockets it accepted itself, and its rooms are unknown to the others{_other(certainty)}"
     return Hit(
         "SK1205" if certainty is Certainty.PLAIN else "SK1211",
         _place(module, one, name),
@@ -150,18 +154,21 @@ def _socket(module: Module, one: Called) -> Hit:
 def _stores(ground: Ground, module: Module) -> Iterator[Hit]:
     for one in module.called(*STORES):
         if ground.foreign(one.callee) and not developing(one):
-            yield _store(module, one)
+            yield _store(module, one, one.callee.rpartition(".")[2])
+    for one in module.called("aiocache.Cache", "aiocache.caches.set_config"):
+        spelt = ast.unparse(one.node)
+        if "MEMORY" in spelt or "SimpleMemoryCache" in spelt or spelt == "Cache()":
+            yield _store(module, one, "SimpleMemoryCache")
 
 
-def _store(module: Module, one: Called) -> Hit:
-    kind = one.callee.rpartition(".")[2]
+def _store(module: Module, one: Called, kind: str) -> Hit:
     name = one.name or kind
     certainty = _certainty(module, one)
     plain = Confidence.HIGH if not one.local else Confidence.MEDIUM
     return Hit(
         "SK1213" if certainty is Certainty.PLAIN else "SK1211",
         _place(module, one, name),
-        f"`{name}` is kept in `{kind}`, the store `{one.callee.partition('.')[0]}` has for trying it out: what one process keeps there, the next does not have",
+        f"`{name}` is kept in `{kind}`, the store `{one.callee.partition('.')[0]}` has for trying it out: what one process keeps there, the next does not have{_other(certainty)}",
         f"{kind}()  ->  the Redis or database store of `{one.callee.partition('.')[0]}`",
         plain if certainty is Certainty.PLAIN else SURE[certainty],
         evidence=(f"{one.callee} at {module.path}:{one.node.lineno}",),

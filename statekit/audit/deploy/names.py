@@ -25,7 +25,8 @@ SKIPPED = {
 }
 SHOWN = {".github", ".platform", ".ebextensions", ".do", ".deploy", ".docker", ".k8s", ".kube"}
 OFF = re.compile(
-    r"(^|[._/-])(tests?|testing|dev|develop|development|local|debug|ci|e2e|sandbox)([._/-]|$)", re.IGNORECASE
+    r"(^|[._/-])(tests?|testing|dev|devel|develop|development|devproject|local|debug|ci|e2e|sandbox|override)([._/-]|$)",
+    re.IGNORECASE,
 )
 KINDS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
     (kind, re.compile(pattern, re.IGNORECASE))

@@ -18,8 +18,9 @@ from statekit.audit.model import Confidence
 __all__ = ["READERS", "Paper"]
 
 BECAUSE = re.compile(
-    r"\b(state(ful)?|in[- ]?memory|memory|sessions?|cache[sd]?|caching|singletons?|web ?sockets?|sockets?|sse|scheduler|cron|jobs?"
-    r"|locks?|sqlite|shar(e|ed|ing)|global|rate.?limit\w*|counters?|duplicate\w*|twice|not (process|multi).?safe|per.process|single.process)\b",
+    r"\b(state(ful)?|in[- ]memory|(kept|held|stored|lives?|live|sits?) in (the )?(process|memory)|memory (store|cache|state|storage|sessions?)"
+    r"|sessions?|cache[sd]?|caching|singletons?|web ?sockets?|socket\.?io|sse|scheduler|scheduled|cron|(in|background)[- ]jobs?"
+    r"|locks?|sqlite|shar(e|ed|ing)|globals?|rate.?limit\w*|counters?|duplicate\w*|twice|(process|multi)[- ]?safe|per.process|single.process)\b",
     re.IGNORECASE,
 )
 """Words of a comment that explains why there is only one."""
@@ -104,7 +105,7 @@ def gunicorn(paper: Paper) -> None:
     except (SyntaxError, ValueError, RecursionError):
         return
     known: dict[str, ast.expr] = {}
-    for node in tree.body:
+    for node in _top(tree.body):
         if isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name):
             known[node.targets[0].id] = node.value
             _gunicorn_setting(paper, node.targets[0].id, node, known)
@@ -112,6 +113,17 @@ def gunicorn(paper: Paper) -> None:
             paper.say("forked", 1, node.lineno, f"def {node.name}")
     if "prometheus_multiproc_dir" in paper.text.lower():
         paper.say("metrics", 1, 1, "PROMETHEUS_MULTIPROC_DIR")
+
+
+def _top(body: list[ast.stmt]) -> Iterator[ast.stmt]:
+    """Statements of a module, those under its conditions too."""
+    for node in body:
+        yield node
+        for below in (
+            ("body", "orelse", "handlers", "finalbody") if isinstance(node, ast.If | ast.Try) else ()
+        ):
+            for one in getattr(node, below, []):
+                yield from _top(one.body if isinstance(one, ast.ExceptHandler) else [one])
 
 
 def _gunicorn_setting(paper: Paper, name: str, node: ast.Assign, known: dict[str, ast.expr]) -> None:

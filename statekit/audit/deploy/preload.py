@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Iterator
 
 from statekit.audit.catalogue import Names
 from statekit.audit.deploy.found import Hit, Place
 from statekit.audit.deploy.ground import Ground, developing
+from statekit.audit.deploy.look import Module
 from statekit.audit.deploy.names import offstage
 from statekit.audit.deploy.options import options
-from statekit.audit.deploy.papers import counted
+from statekit.audit.deploy.papers import Paper, counted
 from statekit.audit.deploy.running import Said
 from statekit.audit.facts import Binding, FileFacts
 from statekit.audit.model import Confidence, Severity, Site
@@ -97,20 +99,20 @@ def _hit(ground: Ground, preload: Said, early: list[tuple[FileFacts, Binding]]) 
     )
 
 
-def started_in_python(ground: Ground) -> Iterator[Said]:
-    """``uvicorn.run(…, workers=4)`` and its like."""
+def started_in_python(ground: Ground) -> Iterator[Paper]:
+    """``uvicorn.run(…, workers=4)`` and its like, as what a deployment file would say."""
     for module in ground.modules:
         for one in module.calls:
-            value = (
-                one.keyword("workers", "processes")
-                if SERVED.search(one.callee) and not developing(one)
-                else None
-            )
-            numbers = (
-                [counted(option.node, {}) for option in options(module, value) if option.node is not None]
-                if value is not None
-                else []
-            )
-            number = max((it for it in numbers if it), default=None) if value is not None else None
-            if number:
-                yield Said("workers", number, module.path, one.line, f"{one.spelt}(workers={number})")
+            value = one.keyword("workers", "processes")
+            if value is not None and SERVED.search(one.callee) and not developing(one):
+                paper = Paper(module.path, module.text)
+                number = max(_numbers(module, value), default=None)
+                paper.say("workers", number, value.lineno, f"{one.spelt}(workers={number})", "workers")
+                yield paper
+
+
+def _numbers(module: Module, value: ast.expr) -> Iterator[int]:
+    for option in options(module, value):
+        number = counted(option.node, {}) if option.node is not None else None
+        if number:
+            yield number

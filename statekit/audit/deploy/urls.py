@@ -14,7 +14,7 @@ from statekit.audit.model import Confidence
 
 __all__ = ["SURE", "in_memory", "memory_urls"]
 
-MEMORY = re.compile(r"^(async\+|cache\+)*(in-?)?(loc)?mem(ory|cache)?://(localhost)?/*$")
+MEMORY = re.compile(r"^(async\+|cache\+)*(in-?)?mem(ory)?://(localhost)?/*$")
 SPOKEN = re.compile(r"mem(ory|cache)?://|:memory:|sqlite[+\w]*:/?/?[\"']")
 DATABASE = re.compile(r"^(:memory:|(sqlite(\+\w+)?:)(//)?/?(/:memory:)?|file::memory:.*)$")
 DATABASE_NAME = re.compile(r"database|(^|_)db(_|$)|sqlite|(^|_)dsn$", re.IGNORECASE)
@@ -39,7 +39,7 @@ ARGUMENTS = frozenset(
         "result_backend_url",
     ]
 )
-BY_POSITION = {"Broadcast", "Celery", "Connection", "from_url", "storage_from_string"}
+BY_POSITION = {"Broadcast", "Celery", "Connection", "from_url", "storage_from_string", "setup"}
 SURE = {
     Certainty.PLAIN: Confidence.HIGH,
     Certainty.DEFAULT: Confidence.MEDIUM,
@@ -82,6 +82,7 @@ def _setting(ground: Ground, module: Module, one: Setting, option: Option) -> Hi
     if (
         DATABASE.match(text_of(option.node))
         and DATABASE_NAME.search(one.name)
+        and "mem" not in one.name.lower()
         and one.form != "entry"
         and not one.local
     ):
@@ -104,7 +105,12 @@ def _calls(module: Module) -> Iterator[tuple[Hit, ast.expr]]:
         for argument, value in given if not developing(one) else []:
             for option in options(module, value) if not isinstance(value, ast.Name) else []:
                 if option.node is not None and in_memory(option.node):
-                    place = Place(module.path, one.line, one.name or argument or last, one.owner)
+                    place = Place(
+                        module.path,
+                        one.line,
+                        one.name or argument or one.spelt.partition(".")[0] or last,
+                        one.owner,
+                    )
                     about = f"{argument} {one.callee}"
                     yield (
                         _hit(place, about, _certainty(option.certainty, one), text_of(option.node)),
