@@ -201,7 +201,7 @@ def _scheduler(module: Module, one: Called, name: str) -> Hit:
         "SK1206",
         _place(module, one, name),
         f"`{name}` keeps its jobs in memory and is started where the app starts: N processes run every job N times, and jobs added at run time are lost at a restart",
-        f'with kit.in_flight("{name}", 1, lease=60).acquire("run") as mine:  # in the job\n    if mine:\n        ...',
+        f'if redis.set(f"{name}:{{day}}", 1, nx=True, ex=86400):  # in the job, with the time it runs for: the first process does it\n    ...',
         Confidence.LOW if guarded else Confidence.MEDIUM,
         evidence=(f"{one.callee} without jobstores, started in the same file",),
     )
