@@ -86,7 +86,6 @@ def _evidence(subject: Subject) -> Iterator[str]:
     readers = sorted(one.name for one in verdict.state.readers if not one.name.startswith("<"))
     if readers:
         yield "read in: " + _listed(readers)
-    yield from verdict.notes
 
 
 def _listed(names: list[str]) -> str:

@@ -81,7 +81,11 @@ class Subject:
     def name(self) -> str:
         """For a sentence: with its class, without its module."""
         state = self.state
-        owner = state.owner.rpartition(".")[2] if state.shape in {"attribute", "class_attribute"} else ""
+        owner = (
+            state.owner.rpartition(".")[2]
+            if state.shape in {"attribute", "class_attribute", "decorator"}
+            else ""
+        )
         return shown(f"{owner}.{state.name}" if owner else state.name)
 
     @cached_property

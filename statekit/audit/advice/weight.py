@@ -39,7 +39,7 @@ def dual(subject: Subject) -> bool:
     verdict = subject.verdict
     conditions = [*verdict.state.under] if verdict.state.shape != "app" else []
     said = {word for one in conditions for word in words_of(one)}
-    return bool(said & SHARED) or any("dual" in note or "shared backend" in note for note in verdict.notes)
+    return bool(said & SHARED) or "shared backend" in verdict.reason
 
 
 def _worker(subject: Subject) -> Severity | None:
