@@ -13,12 +13,13 @@ import pytest
 
 from statekit import Embedded
 from statekit.errors import UsageError
-from statekit.prove import at_most, ignored, invariant
+from statekit.prove import at_most, ignored, invariant, report
 from statekit.prove.apps import app_of
 from statekit.prove.compare import compared, unlikely
 from statekit.prove.declared import AtMost, told_to
 from statekit.prove.paths import endpoint_of
 from statekit.prove.records import Answer, Judgement, Seen, flat
+from statekit.prove.run import Course, Proof
 from tests.demo.runs import STATEKIT, running
 
 ROOT = Path(__file__).parents[2]
@@ -261,6 +262,19 @@ def test_which_server_an_app_needs(tmp_path):
     assert app_of("", "serve --port {port}", {}).on(7) == ("serve", "--port", "7")
 
 
+def test_what_apps_answer_does_no_harm_to_who_reads_the_report():
+    hostile = "<script>alert(1)</script>\x1b[2J{{rows}}"
+    other = seen(
+        lambda v, _s: (200, {"user": v, hostile: hostile, "items": hostile}), endpoint=f"GET /{hostile}"
+    )
+    base = seen(steady, endpoint=f"GET /{hostile}")
+    proof = Proof(hostile, Course(), compared(base, base, other), 0, {"one": 1, "control": 1, "pods": 1})
+    assert proof.result.diverging
+    assert "<script>" not in report.page(proof)
+    assert "\x1b" not in report.text(proof)
+    assert json.loads(json.dumps(report.document(proof)))["verdict"] == "diverges"
+
+
 # -- for real ----------------------------------------------------------------------------------------------------
 
 
@@ -280,36 +294,36 @@ def proven(*arguments, cwd=ROOT, **environment):
 
 
 def test_the_demo_in_memory_diverges_endpoint_by_endpoint(tmp_path):
-    code, report = proven(
+    code, told = proven(
         *("demo_app.wsgi:app", "-f", str(VISITS), "--pods", "2", "--seconds", "4", "--users", "12"),
         *("--out", str(tmp_path / "report")),
         STATE="memory",
     )
     assert code == 1
-    assert report["verdict"] == "diverges"
-    told = {"GET /limited", "GET /cart", "GET /me", "GET /flags", "GET /tenants/…/config"}
-    assert told <= set(report["diverging"])
-    broken = {one["name"] for one in report["invariants"] if one["diverges"]}
+    assert told["verdict"] == "diverges"
+    expected = {"GET /limited", "GET /cart", "GET /me", "GET /flags", "GET /tenants/…/config"}
+    assert expected <= set(told["diverging"])
+    broken = {one["name"] for one in told["invariants"] if one["diverges"]}
     assert {"the cart holds what was added", "a flag reads as it was written"} <= broken
     page = (tmp_path / "report" / "index.html").read_text()
     assert "GET /limited" in page
     assert "http" not in page.replace("http-equiv", "")
-    assert json.loads((tmp_path / "report" / "report.json").read_text()) == report
+    assert json.loads((tmp_path / "report" / "report.json").read_text()) == told
 
 
 @pytest.mark.slow
 def test_the_demo_with_shared_state_does_not():
     with Embedded(ephemeral=True) as url:
-        code, report = proven(
+        code, told = proven(
             *("demo_app.wsgi:app", "-f", str(VISITS), "--seconds", "9", "--users", "10"),
             *("--env", "STATEKIT_NAMESPACE=prove-{run}"),
             STATE="shared",
             STATEKIT_URL=url,
         )
-    assert report["diverging"] == []
+    assert told["diverging"] == []
     assert code == 0
-    assert report["replaced"] > 0
-    assert sum(not one["broken_in_pods"] for one in report["invariants"]) == 5
+    assert told["replaced"] > 0
+    assert sum(not one["broken_in_pods"] for one in told["invariants"]) == 5
 
 
 FAST = """
@@ -336,12 +350,12 @@ class Counter(FastHttpUser):
 def test_an_asgi_app_and_a_fast_client(tmp_path):
     (tmp_path / "counting.py").write_text(ASGI)
     (tmp_path / "locustfile.py").write_text(FAST)
-    code, report = proven("counting:app", "--pods", "2", "--seconds", "3", "--users", "1", cwd=tmp_path)
+    code, told = proven("counting:app", "--pods", "2", "--seconds", "3", "--users", "1", cwd=tmp_path)
     assert code == 1
-    (endpoint,) = report["endpoints"]
+    (endpoint,) = told["endpoints"]
     assert endpoint["name"] == "GET /count"
     assert {"value", "failures"} == {one["kind"] for one in endpoint["differences"]}
-    assert report["invariants"][0]["diverges"]
+    assert told["invariants"][0]["diverges"]
 
 
 def test_a_pod_that_does_not_start_is_said_and_its_log_is_kept(tmp_path):

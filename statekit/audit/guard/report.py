@@ -100,7 +100,8 @@ class Report:
             f"{self.requests:,} requests, {len(self.states)} states named by the audit: {len(self.confirmed)} changed by "
             f"requests, {len(self.unchanged)} unchanged, {len(self.not_found)} not found"
         )
-        lines = [first]
+        between = len(self._with("between requests"))
+        lines = [f"{first}, {between} only between requests" if between else first]
         by_state: dict[str, list[Change]] = defaultdict(list)
         for change in self.changes:
             by_state[change.state].append(change)
@@ -108,7 +109,9 @@ class Report:
             lines += ["", f"{state}  ({changes[0].category})" if changes[0].category else state]
             lines += [f"  {_line(change)}" for change in changes]
         lines += _listed("unchanged (every path walked? then suppress)", self.unchanged)
-        lines += _listed("not found in this process", self.not_found)
+        lines += _listed(
+            "not found in this process (not imported, not made yet, or local to a function)", self.not_found
+        )
         lines += [
             "",
             f"watching took {cost.mean_ms:.2f} ms a request, {cost.most_ms:.2f} at most (budget {cost.budget_ms:g} ms)",
