@@ -20,8 +20,7 @@ def why(subject: Subject) -> str:
     """What breaks with two workers."""
     sentence = f"{_what(subject)}: {_CONSEQUENCES[subject.category](subject)}."
     if dual(subject):
-        condition = ", ".join(f"`{shown(one)}`" for one in subject.state.under)
-        return f"Only where no shared backend is set{f' ({condition})' if condition else ''}: {sentence[0].lower()}{sentence[1:]}"
+        return f"Only where no shared backend is configured: {sentence}"
     return sentence
 
 

@@ -10,18 +10,6 @@ from statekit.audit.words import words_of
 
 __all__ = ["NUMBERING", "dual", "everywhere", "receives", "severity"]
 
-SHARED = {
-    "redis",
-    "valkey",
-    "memcache",
-    "memcached",
-    "dragonfly",
-    "rabbitmq",
-    "amqp",
-    "broker",
-    "distributed",
-    "cluster",
-}
 NUMBERING = {"seq", "sequence", "next", "id", "ids", "number", "numbers", "serial", "ticket"}
 RECEIVING = {"bot", "consumer", "discord", "telegram", "subscriber", "listener", "slackapp"}
 
@@ -36,10 +24,7 @@ def severity(subject: Subject) -> Severity:
 
 def dual(subject: Subject) -> bool:
     """Whether it is only the branch without a shared backend that keeps this in memory."""
-    verdict = subject.verdict
-    conditions = [*verdict.state.under] if verdict.state.shape != "app" else []
-    said = {word for one in conditions for word in words_of(one)}
-    return bool(said & SHARED) or "shared backend" in verdict.reason
+    return "shared backend" in subject.verdict.reason
 
 
 def _worker(subject: Subject) -> Severity | None:
