@@ -266,6 +266,8 @@ CLEARED: dict[str, dict[str, str]] = {
                 path.write_text(app.secret_key)
         """
     },
+    "an object's own key": {"models.py": "import secrets\nclass Token:\n    jwt_key: str = attr.ib(factory=lambda: secrets.token_hex(64))\n"},
+    "a scheme": {"conf.py": "MEMORY_URL_PREFIX = 'memory://'\nSQLITE_DATABASE_PREFIX = 'sqlite://'\n"},
     "a column's default": {"models.py": "import uuid\nclass User(Base):\n    signing_secret = db.Column(UUID, default=lambda: uuid.uuid4().hex)\n"},
     "a key kept in the settings": {
         "app.py": """

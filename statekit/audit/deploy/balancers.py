@@ -24,7 +24,9 @@ def sticky(paper: Paper, line: int, name: str, spelt: str, *, cookie: bool) -> N
         f"`{text}` sends each visitor back to the same process, so the app may rely on what that process remembers: "
         "when it is replaced, all its visitors lose it"
     )
-    code = f"StateKit.connect(REDIS_URL).sessions()  # what the processes remember, shared; then `{name}` can go"
+    code = (
+        f"StateKit.connect(REDIS_URL).sessions()  # what the processes remember, shared; then `{name}` can go"
+    )
     paper.hits.append(
         Hit("SK551" if cookie else "SK550", Place(paper.path, line, name), why, code, evidence=(text,))
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from functools import cache
 
-from statekit.audit.facts import FileFacts, Function, Value, Write
+from statekit.audit.facts import Binding, FileFacts, Function, Value, Write
 
 __all__ = ["SECRET", "SESSION_TARGET", "STORES", "speaks"]
 
@@ -20,7 +20,6 @@ ROOTS = frozenset(
         "quart_session",
         "flask_socketio",
         "fastapi_socketio",
-        "apscheduler",
         "flask_apscheduler",
         "fastapi_cache",
         "aiocache",
@@ -40,6 +39,7 @@ ROOTS = frozenset(
 ORIGINS = frozenset(
     [
         "celery",
+        "limits.storage",
         "celery.Celery",
         "kombu.Connection",
         "socketio",
@@ -92,6 +92,7 @@ LOCAL = re.compile(
 )
 MAPPED = frozenset({"app.config.from_mapping", "Flask().config.from_mapping", "config.from_mapping"})
 SESSION_TARGET = re.compile(r"^(flask\.)?session$|\b(request|req|websocket|ws)\.session$|^get_session\(\)$")
+MADE = frozenset({"call", "either", "other", "dict"})
 MAY_BE_ODD = frozenset(
     {"call", "chain", "lambda", "set", "dict", "list", "tuple", "either", "comprehension", "const"}
 )
@@ -101,14 +102,23 @@ def speaks(facts: FileFacts) -> bool:
     """Whether a file imports, binds or writes what configures something."""
     return (
         any(_imported(origin) for origin in facts.imports.values())
-        or any(_named(one.name) or _local(one.value) for one in facts.bindings)
+        or any(_binding_speaks(one) for one in facts.bindings)
         or any(_function_speaks(one) for one in facts.functions)
     )
 
 
+def _binding_speaks(one: Binding) -> bool:
+    value = one.value
+    made = value.kind in MADE or (value.kind == "chain" and "(" in value.text)
+    return _local(value) or (_named(one.name) and (made or bool(SETTINGS.fullmatch(one.name))))
+
+
 @cache
 def _imported(origin: str) -> bool:
-    return origin.partition(".")[0] in ROOTS or origin in ORIGINS or origin.rpartition(".")[2] in STORES
+    root, last = origin.partition(".")[0], origin.rpartition(".")[2]
+    if root == "apscheduler":
+        return last.endswith(("Scheduler", "schedulers", "background", "asyncio")) or last in STORES
+    return root in ROOTS or origin in ORIGINS or last in STORES
 
 
 @cache
@@ -142,7 +152,7 @@ def _write_speaks(write: Write) -> bool:
         return _named(write.target.rpartition(".")[2])
     if write.op not in ("[]=", "update"):
         return False
-    if write.target.endswith("config"):
+    if write.target == "config" or write.target.endswith(".config"):
         return write.op == "update" or _named(write.key.strip("'")) or _local(write.value)
     if SESSION_TARGET.search(write.target):
         return write.value is not None and write.value.kind in MAY_BE_ODD

@@ -76,6 +76,7 @@ KEPT = frozenset(
 )
 """Calls of a function that keeps its key for the next start."""
 KEYED = re.compile(r"secret|cookie|_key\b", re.IGNORECASE)
+DEFAULTING = {"default", "default_value", "default_factory"}
 TAKERS = {"secret_key", "cookie_secret", "session_secret", "jwt_secret", "secret"}
 
 
@@ -93,7 +94,7 @@ def secret_hits(ground: Ground) -> Iterator[Hit]:
 
 def _settings(ground: Ground, module: Module) -> Iterator[Hit]:
     for one in module.settings:
-        if SECRET.match(one.name) and _of_the_app(one) and not _a_column(one.value) and not developing(one):
+        if SECRET.match(one.name) and _of_the_app(one) and not _of_a_row(one) and not developing(one):
             certainty, source = _random(ground, module, one.value, one)
             if one.form == "name" and any(
                 "Settings" in base for base in ground.class_bases(module.path, one.owner)
@@ -105,10 +106,12 @@ def _settings(ground: Ground, module: Module) -> Iterator[Hit]:
                 )
 
 
-def _a_column(value: ast.expr) -> bool:
-    """Whether each row has a value of its own: ``secret = Column(default=…)``."""
-    named = spell(value.func) or "" if isinstance(value, ast.Call) else ""
-    return bool(re.search(r"(Column|mapped_column|\w+Field)$", named))
+def _of_a_row(one: Setting) -> bool:
+    """Whether each object has a value of its own: ``secret = Column(default=…)``, ``attr.ib(factory=…)``."""
+    named = (spell(one.value.func) or "").rpartition(".")[2] if isinstance(one.value, ast.Call) else ""
+    if named in {"ib", "attrib", "field", "Field"}:
+        return not re.search(r"Settings|Config|Options", one.owner)
+    return named in {"Column", "mapped_column"} or named.endswith("Field")
 
 
 def _of_the_app(one: Setting) -> bool:
@@ -135,21 +138,23 @@ def _certainty(one: Setting | Called, certainty: Certainty) -> Certainty:
 def _arguments(ground: Ground, module: Module) -> Iterator[Hit]:
     """``SessionMiddleware(secret_key=…)``, ``define("cookie_secret", default=…)``."""
     for one in module.calls:
-        if developing(one):
-            continue
         for word in one.node.keywords:
-            name = word.arg or ""
-            if name in ("default", "default_value", "default_factory") and one.node.args:
-                name = text_of(one.node.args[0]).lstrip("-").replace("-", "_")
-                name = name if name != "secret" else ""
-                at = one.node.lineno
-            elif name in TAKERS and _takes_key(one):
-                at = word.value.lineno
-            else:
-                continue
-            certainty, source = _random(ground, module, word.value, None)
-            if SECRET.match(name) and source and not _kept(module, one):
-                yield _hit(Place(module.path, at, name, one.owner), source, _certainty(one, certainty))
+            place = _argument(module, one, word)
+            if place and not developing(one):
+                certainty, source = _random(ground, module, word.value, None)
+                if source and not _kept(module, one):
+                    yield _hit(place, source, _certainty(one, certainty))
+
+
+def _argument(module: Module, one: Called, word: ast.keyword) -> Place | None:
+    """What an argument sets, if that is a key of the app."""
+    if word.arg in DEFAULTING and one.node.args:
+        name = text_of(one.node.args[0]).lstrip("-").replace("-", "_")
+        fits = name != "secret" and bool(SECRET.match(name))
+        return Place(module.path, one.node.lineno, name, one.owner) if fits else None
+    if word.arg in TAKERS and _takes_key(one):
+        return Place(module.path, word.value.lineno, word.arg, one.owner)
+    return None
 
 
 def _takes_key(one: Called) -> bool:

@@ -87,10 +87,17 @@ class Module:
 
     def called(self, *names: str) -> Iterator[Called]:
         """Calls of what is called so, with or without its module."""
-        wanted = set(names)
+        for name in names:
+            for one in self._by_name.get(name.rpartition(".")[2], ()):
+                if "." not in name or one.callee == name:
+                    yield one
+
+    @cached_property
+    def _by_name(self) -> dict[str, list[Called]]:
+        found: dict[str, list[Called]] = {}
         for one in self.calls:
-            if one.callee in wanted or one.callee.rpartition(".")[2] in wanted:
-                yield one
+            found.setdefault(one.callee.rpartition(".")[2], []).append(one)
+        return found
 
     def imports(self, *roots: str) -> bool:
         """Whether anything of these packages is imported."""

@@ -18,6 +18,8 @@ MEMORY = re.compile(r"^(async\+|cache\+)*(in-?)?mem(ory)?://(localhost)?/*$")
 SPOKEN = re.compile(r"mem(ory|cache)?://|:memory:|sqlite[+\w]*:/?/?[\"']")
 DATABASE = re.compile(r"^(:memory:|(sqlite(\+\w+)?:)(//)?/?(/:memory:)?|file::memory:.*)$")
 DATABASE_NAME = re.compile(r"database|(^|_)db(_|$)|sqlite|(^|_)dsn$", re.IGNORECASE)
+SPELLING = re.compile(r"prefix|scheme|proto|dialect|driver|pattern|example", re.IGNORECASE)
+"""Names of what addresses are made of, or compared with."""
 TASKS = re.compile(r"broker|celery|result|kombu|taskiq|dramatiq|huey", re.IGNORECASE)
 SOCKETS = re.compile(r"broadcast|channel|pubsub|message_queue", re.IGNORECASE)
 ARGUMENTS = frozenset(
@@ -65,7 +67,7 @@ def memory_urls(ground: Ground) -> Iterator[Hit]:
 
 def _settings(ground: Ground, module: Module) -> Iterator[tuple[Hit, ast.expr]]:
     for one in module.settings:
-        if isinstance(one.value, ast.Name):
+        if isinstance(one.value, ast.Name) or SPELLING.search(one.name):
             continue
         for option in options(module, one.value, one):
             if option.node is not None and option.setting in (None, one):
@@ -96,26 +98,26 @@ def _certainty(certainty: Certainty, one: Setting | Called) -> Certainty:
 
 def _calls(module: Module) -> Iterator[tuple[Hit, ast.expr]]:
     for one in module.calls:
-        last = one.spelt.rpartition(".")[2]
-        given = [(word.arg or "", word.value) for word in one.node.keywords if word.arg in ARGUMENTS]
-        if last in BY_POSITION:
-            given += [("", value) for value in one.node.args[:2]]
-        if last in GETTERS and len(one.node.args) == 2 and text_of(one.node.args[0]):
-            given.append((text_of(one.node.args[0]), one.node))
-        for argument, value in given if not developing(one) else []:
-            for option in options(module, value) if not isinstance(value, ast.Name) else []:
-                if option.node is not None and in_memory(option.node):
-                    place = Place(
-                        module.path,
-                        one.line,
-                        one.name or argument or one.spelt.partition(".")[0] or last,
-                        one.owner,
-                    )
-                    about = f"{argument} {one.callee}"
-                    yield (
-                        _hit(place, about, _certainty(option.certainty, one), text_of(option.node)),
-                        option.node,
-                    )
+        for argument, value in _given(one):
+            found = [] if isinstance(value, ast.Name) else options(module, value)
+            local = [option for option in found if option.node is not None and in_memory(option.node)]
+            for option in local if local and not developing(one) else []:
+                assert option.node is not None
+                name = one.name or argument or one.spelt.partition(".")[0]
+                place = Place(module.path, one.line, name, one.owner)
+                certainty = _certainty(option.certainty, one)
+                yield _hit(place, f"{argument} {one.callee}", certainty, text_of(option.node)), option.node
+
+
+def _given(one: Called) -> list[tuple[str, ast.expr]]:
+    """The arguments of a call that may be an address, by name."""
+    last = one.spelt.rpartition(".")[2]
+    given = [(word.arg or "", word.value) for word in one.node.keywords if word.arg in ARGUMENTS]
+    if last in BY_POSITION:
+        given += [("", value) for value in one.node.args[:2]]
+    if last in GETTERS and len(one.node.args) == 2 and text_of(one.node.args[0]):
+        given.append((text_of(one.node.args[0]), one.node))
+    return given
 
 
 def _hit(place: Place, about: str, certainty: Certainty, spelt: str) -> Hit:
