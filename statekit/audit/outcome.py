@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import marshal
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ from statekit.audit.facts import FileFacts, frozen, thawed
 from statekit.audit.files import Source
 from statekit.audit.meanwhile import meanwhile
 from statekit.audit.model import Category, Confidence, Finding, Severity, Site
-from statekit.audit.suppress import Comment, addressed
+from statekit.audit.suppress import Comment, comments_in
 
 if TYPE_CHECKING:
     from statekit.audit.engine import Analysis
@@ -137,7 +138,7 @@ def analysed(
         told = deployed()
     return Outcome(
         tuple(_beside(found, told)),
-        {one.path: addressed(one) for one in files if one.comments},
+        _comments(sources, {one.path for one in files if one.comments}),
         _unparsed(sources, files),
         len(files),
         sum(one.lines for one in sources),
@@ -179,6 +180,16 @@ def _scored(analysis: Analysis, config: Config) -> Score:
         return score(analysis, config.score)
     except BadSetting as error:
         raise ConfigInvalid(f"{config.source}: {error}") from error
+
+
+def _comments(sources: Sequence[Source], paths: set[str]) -> dict[str, list[Comment]]:
+    """What comments say in files that seem to have some: few enough to look at them again."""
+    found = {}
+    for one in sources:
+        if one.found.path in paths:
+            with suppress(OSError):
+                found[one.found.path] = comments_in(Path(one.found.real).read_bytes())
+    return found
 
 
 def _unparsed(sources: Sequence[Source], files: Sequence[FileFacts]) -> tuple[tuple[str, str], ...]:

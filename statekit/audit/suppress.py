@@ -10,16 +10,21 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from io import BytesIO
+from token import COMMENT
+from tokenize import TokenError, tokenize
 
 from statekit.audit.config import ConfigInvalid, selected
 from statekit.audit.facts import FileFacts
 from statekit.audit.model import Finding
 
-__all__ = ["Comment", "addressed", "suppressed"]
+__all__ = ["Comment", "addressed", "comments_in", "suppressed"]
 
-IGNORE = re.compile(r"statekit:\s*ignore\s*(?:\[(?P<rules>[^\]]*)\])?(?P<reason>.*)")
-ACCEPT = re.compile(r"per-process-ok\b(?P<reason>.*)")
+ADDRESSED = re.compile(
+    r"#\s*(?:statekit:\s*ignore\b\s*(?:\[(?P<rules>[^\]]*)\])?|(?P<accepts>per-process-ok\b))(?P<reason>.*)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +33,7 @@ class Comment:
 
     line: int
     alone: bool
-    """Whether it has the line to itself, and so speaks of the next."""
+    """Whether it stands above what it speaks of: on a line of its own, or behind a decorator."""
     rules: tuple[str, ...]
     """What it suppresses; empty where it accepts, or names nothing."""
     reason: str
@@ -50,30 +55,27 @@ class Comment:
 
 
 def addressed(facts: FileFacts) -> list[Comment]:
-    """The comments of a file."""
-    if not facts.comments:
-        return []
-    taken = _lines_of_code(facts)
-    return [_comment(line, text, alone=line not in taken) for line, text in facts.comments]
+    """The comments of a file, as far as its facts tell: each may stand above what it speaks of."""
+    found = ((line, ADDRESSED.search(f"# {text}")) for line, text in facts.comments)
+    return [_comment(line, match, alone=True) for line, match in found if match]
 
 
-def _lines_of_code(facts: FileFacts) -> set[int]:
-    lines = {one.line for kept in (facts.bindings, facts.functions, facts.classes) for one in kept}
-    for function in facts.functions:
-        lines.update(function.calls.values())
-        lines.update(write.line for write in function.writes)
-        lines.update(line for _, line, _ in function.holds)
-    return lines
+def comments_in(source: bytes) -> list[Comment]:
+    """The comments of a file, exactly: what only looks like one, in a string, is none."""
+    found: list[Comment] = []
+    with suppress(TokenError, SyntaxError, ValueError):  # such a file has no findings either
+        for kind, text, (line, column), _, whole in tokenize(BytesIO(source).readline):
+            match = ADDRESSED.search(text) if kind == COMMENT else None
+            if match is not None:
+                before = whole[:column].strip()
+                found.append(_comment(line, match, alone=not before or before.startswith("@")))
+    return found
 
 
-def _comment(line: int, text: str, *, alone: bool) -> Comment:
-    match = IGNORE.match(text) or ACCEPT.match(text)
-    if match is None:  # pragma: no cover - the reader keeps no others
-        return Comment(line, alone, (), "", accepts=False)
-    rules = match.groupdict().get("rules") or ""
+def _comment(line: int, match: re.Match[str], *, alone: bool) -> Comment:
+    rules = tuple(one.strip() for one in (match["rules"] or "").split(",") if one.strip())
     reason = re.sub(r"(?:^|\s)#.*", "", match["reason"]).strip(" \t:-\N{EN DASH}\N{EM DASH}")
-    named = tuple(one.strip() for one in rules.split(",") if one.strip())
-    return Comment(line, alone, named, reason, accepts=match.re is ACCEPT)
+    return Comment(line, alone, rules, reason, accepts=match["accepts"] is not None)
 
 
 def suppressed(

@@ -33,7 +33,7 @@ DOWN = tuple(Severity)
 @app.command("audit")
 def run(  # noqa: PLR0913, PLR0917 - the options of a command are the arguments of its function
     paths: Annotated[
-        list[str] | None, typer.Argument(metavar="[PATH]...", help="Folders or files; here by default.")
+        list[str] | None, typer.Argument(metavar="PATH", help="Folders or files; here by default.")
     ] = None,
     form: Annotated[str | None, typer.Option("--format", "-f", help=" | ".join(FORMATS))] = None,
     out: Annotated[

@@ -9,7 +9,7 @@ import pytest
 from statekit.audit.model import Category, Confidence, Finding, Severity
 from statekit.audit.reading import read
 from statekit.audit.run import audit
-from statekit.audit.suppress import addressed, suppressed
+from statekit.audit.suppress import addressed, comments_in, suppressed
 
 
 def finding(line: int, rule: str = "SK101", path: str = "app.py", name: str = "HITS") -> Finding:
@@ -22,7 +22,7 @@ def finding(line: int, rule: str = "SK101", path: str = "app.py", name: str = "H
 def judged(
     source: str, *findings: Finding, rules: frozenset[str] | None = None
 ) -> tuple[list[str], list[str]]:
-    comments = {"app.py": addressed(read("app.py", source.encode()))}
+    comments = {"app.py": comments_in(source.encode())}
     done, said = suppressed(findings, comments, rules)
     return [f"{one.status}: {one.reason}".removesuffix(": ") for one in done], said
 
@@ -44,6 +44,32 @@ def test_a_comment_behind_one_binding_does_not_speak_of_the_next() -> None:
     status, said = judged(source, finding(2))
     assert status == ["open"]
     assert said == ["app.py:1: # statekit: ignore[SK101] concerns nothing here; remove it"]
+
+
+def test_a_comment_inside_a_statement_does_not_speak_of_the_next_line() -> None:
+    source = "LIMIT = f(\n    1,  # statekit: ignore[SK101] no\n    HITS := {},\n)\n"
+    assert judged(source, finding(3))[0] == ["open"]
+
+
+def test_what_stands_in_a_string_is_no_comment() -> None:
+    source = 'HELP = """\n# statekit: ignore[SK101] and why\n"""\nTEXT = "x  # per-process-ok"\n'
+    assert judged(source) == ([], [])
+
+
+@pytest.mark.parametrize(
+    "source", [b"\xff\xfe", b"x = (\n", b"if x:\n   y\n  z\n", b"# coding: none\n", b"\x00"]
+)
+def test_what_is_no_python_has_no_comments(source: bytes) -> None:
+    assert comments_in(source) == []
+
+
+def test_what_facts_tell_of_comments() -> None:
+    source = b"X = {}  # per-process-ok: a metric\n# statekit: ignore[lock] why\n"
+    found = addressed(read("app.py", source))
+    assert [(one.line, one.rules, one.reason, one.accepts) for one in found] == [
+        (1, (), "a metric", True),
+        (2, ("lock",), "why", False),
+    ]
 
 
 def test_a_comment_behind_a_decorator_speaks_of_the_function() -> None:
