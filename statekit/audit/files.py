@@ -45,6 +45,7 @@ NEVER = frozenset(
         "test",
     ]
 )
+NOT_EVEN_IF_INCLUDED = frozenset([".git", ".hg", ".svn", "__pycache__", "node_modules"])
 UNLESS_A_PACKAGE = frozenset(["build", "dist", "docs", "doc", "examples", "example", "samples"])
 OF_THE_PROJECT = ("models.py", "views.py", "urls.py", "apps.py", "routes.py", "router.py")
 """A folder ``vendor`` with one of these is about vendors."""
@@ -139,14 +140,17 @@ class _Walk:
 
     def _folder(self, real: str, below: str, *, out: bool) -> None:
         """Walk one folder; `out`: it is left out by default, only what `include` names is read."""
-        for entry in _entries(real):
+        if out and not self.include:
+            return
+        entries = _entries(real)
+        if below and any(entry.name == "pyvenv.cfg" for entry in entries):
+            out = True  # a virtual environment, whatever it is called
+        for entry in entries:
             path = _shown(f"{below}/{entry.name}" if below else entry.name)
-            if path in self.exclude:
+            if path in self.exclude or entry.name in NOT_EVEN_IF_INCLUDED:
                 continue
             if entry.is_dir(follow_symlinks=False):
-                outside = out or _left_out(entry)
-                if self.include or not outside:
-                    self._folder(entry.path, path, out=outside)
+                self._folder(entry.path, path, out=out or _left_out(entry))
             elif entry.is_file(follow_symlinks=False):
                 self._file(entry, path, out=out)
 
@@ -161,7 +165,8 @@ class _Walk:
 def _shown(path: str) -> str:
     """The path as text that can be printed and stored, whatever bytes the file system has."""
     try:
-        path.encode()
+        if not path.isascii():
+            path.encode()
     except UnicodeEncodeError:
         return os.fsencode(path).decode("utf-8", "backslashreplace")
     return path
@@ -181,9 +186,7 @@ def _left_out(entry: os.DirEntry[str]) -> bool:
         return True
     if name in UNLESS_A_PACKAGE:
         return not os.path.exists(f"{entry.path}/__init__.py")  # noqa: PTH110 - once for each such folder
-    if name == "vendor":
-        return not any(os.path.exists(f"{entry.path}/{one}") for one in OF_THE_PROJECT)  # noqa: PTH110
-    return os.path.exists(f"{entry.path}/pyvenv.cfg")  # noqa: PTH110
+    return name == "vendor" and not any(os.path.exists(f"{entry.path}/{one}") for one in OF_THE_PROJECT)  # noqa: PTH110
 
 
 def hashed(files: Iterable[Found], named: frozenset[str] = frozenset()) -> Iterator[Source]:
