@@ -169,6 +169,24 @@ FOUND: dict[str, tuple[dict[str, str], list[str]]] = {
         },
         ["SK1208 app.py:2 SECRET_KEY high"],
     ),
+    "a key from a function with a choice": (
+        {
+            "app.py": """
+            import secrets
+            def key():
+                if settings.get("KEY"):
+                    return settings.get("KEY")
+                return secrets.token_hex()
+            SECRET_KEY = key()
+            OPTIONS = dict(SECRET_KEY=SECRET_KEY)
+            """
+        },
+        ["SK1208 app.py:6 SECRET_KEY medium"],
+    ),
+    "a declared setting's default": (
+        {"auth.py": "import secrets\nclass Auth(Configurable):\n    secret = Unicode(secrets.token_hex(9), config=True)\n"},
+        ["SK1208 auth.py:3 secret medium"],
+    ),
     "a key where none is configured": (
         {"app.py": "import os, secrets\nSECRET_KEY = os.environ.get('KEY') or secrets.token_urlsafe()\n"},
         ["SK1208 app.py:2 SECRET_KEY medium"],

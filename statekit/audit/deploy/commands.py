@@ -24,6 +24,7 @@ SERVERS = {
 }  # fmt: skip
 FLAGS = {"preload", "fast"}
 DEFAULTED = re.compile(r"^\$\{\w+:?[-=]([^}]*)\}$")
+NUMBER = re.compile(r"[0-9]{1,5}")
 PER_CORE = re.compile(r"nproc|cpu_count|ncpu", re.IGNORECASE)
 ASSIGNED = re.compile(
     r"^(WEB_CONCURRENCY|GUNICORN_WORKERS|UVICORN_WORKERS|WORKERS|NUM_WORKERS|MAX_WORKERS|WEB_WORKERS)$",
@@ -45,7 +46,7 @@ def amount(text: str) -> int | None:
     default = DEFAULTED.match(text)
     if default:
         return amount(default[1])
-    if text.isdigit():
+    if NUMBER.fullmatch(text):
         return int(text)
     return 2 if PER_CORE.search(text) else None
 
@@ -94,7 +95,7 @@ def _option(options: dict[str, str], words: list[str], at: int) -> Iterator[Aske
         yield from _value(what, value, word)
     elif what and at + 1 < len(words):
         yield from _value(what, words[at + 1], f"{word} {words[at + 1]}")
-    elif word[:2] in options and word[2:].isdigit():
+    elif word[:2] in options and NUMBER.fullmatch(word[2:]):
         yield from _value(options[word[:2]], word[2:], word)
 
 

@@ -90,7 +90,15 @@ SETTINGS = re.compile(
 LOCAL = re.compile(
     r"mem(ory|cache)?://|:memory:|^sqlite:/?/?$|locmem|InMemoryChannelLayer|SimpleMemoryCache", re.IGNORECASE
 )
-MAPPED = frozenset({"app.config.from_mapping", "Flask().config.from_mapping", "config.from_mapping"})
+CALLED = frozenset(
+    {
+        "app.config.from_mapping",
+        "Flask().config.from_mapping",
+        "config.from_mapping",
+        "app.run",
+        "uvicorn.run",
+    }
+)
 SESSION_TARGET = re.compile(r"^(flask\.)?session$|\b(request|req|websocket|ws)\.session$|^get_session\(\)$")
 MADE = frozenset({"call", "either", "other", "dict"})
 MAY_BE_ODD = frozenset(
@@ -144,7 +152,7 @@ def _tagged(value: Value) -> bool:
 
 
 def _function_speaks(function: Function) -> bool:
-    return any(_write_speaks(one) for one in function.writes) or not MAPPED.isdisjoint(function.calls)
+    return any(_write_speaks(one) for one in function.writes) or not CALLED.isdisjoint(function.calls)
 
 
 def _write_speaks(write: Write) -> bool:

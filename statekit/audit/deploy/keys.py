@@ -169,13 +169,20 @@ def _takes_key(one: Called) -> bool:
 def _random(ground: Ground, module: Module, value: ast.expr, at: Setting | None) -> tuple[Certainty, str]:
     """What makes it random, and how certain that is to be used; '' if nothing does."""
     for option in options(module, value, at):
-        source = _entropy(ground, module, option.node) if option.node is not None else ""
+        elsewhere = (
+            option.setting not in (None, at) and not option.setting.local
+        )  # reported where it is spelt
+        source = _entropy(ground, module, option.node) if option.node is not None and not elsewhere else ""
         if source:
-            return option.certainty, source
+            fallback = source.endswith("?")
+            return min(option.certainty, Certainty.DEFAULT) if fallback else option.certainty, source.rstrip(
+                "?"
+            )
     return Certainty.PLAIN, ""
 
 
 def _entropy(ground: Ground, module: Module, node: ast.expr) -> str:
+    """The call that is random; with a ``?`` where it has something else to give as well."""
     for one in ast.walk(node):
         if isinstance(one, ast.Call):
             spelt = spell(one.func) or ""
@@ -184,7 +191,7 @@ def _entropy(ground: Ground, module: Module, node: ast.expr) -> str:
                 return spelt
             function = ground.function(module, dotted) if dotted and not dotted.startswith("self.") else None
             if function and _makes_it_up(ground, module, function):
-                return spelt
+                return spelt if len(function.returns) < 2 else f"{spelt}?"
     return ""
 
 

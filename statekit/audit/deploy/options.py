@@ -49,11 +49,12 @@ WRAPPERS = {
     "lower",
     "strip",
     "dict",
-    "Unicode",
     "Field",
     "field",
     "mark_safe",
 }
+TRAITS = {"Unicode", "Bytes", "Any", "CUnicode", "CBytes"}
+"""Declared settings of traitlets: what is given is the default."""
 DEFAULTS = {"default", "default_value", "fallback", "load_default"}
 STEPS = 5
 
@@ -184,6 +185,8 @@ def _called(
     if default is not None:
         yield Option(None, sure, at)
         yield from _options(module, default, at, min(sure, Certainty.DEFAULT), steps)
+    elif node.args and last in TRAITS:
+        yield from _options(module, node.args[0], at, min(sure, Certainty.DEFAULT), steps)
     elif node.args and last in WRAPPERS:
         yield from _options(module, node.args[0], at, sure, steps)
     else:
