@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from statekit.audit.candidates import Candidates
 from statekit.audit.catalogue import Catalogue
 from statekit.audit.facts import FileFacts
 from statekit.audit.judge import Judge, Verdict
+from statekit.audit.judging.case import Tools
 from statekit.audit.natures import Natures
 from statekit.audit.places import Places
 from statekit.audit.project import Project
@@ -31,8 +33,9 @@ class Analysis:
         self.states = States(self.project, self.places, self.reach, known)
         self.natures = Natures(self.project, self.places, known)
         self.purity = Purity(self.project, self.places, known, self.reach)
-        judge = Judge(self.project, self.states, self.natures, self.purity, self.reach, known)
-        self.verdicts: list[Verdict] = [judge.verdict(state) for state in self.states.candidates()]
+        tools = Tools(self.project, self.states, self.natures, self.purity, self.reach, known)
+        judge = Judge(tools)
+        self.verdicts: list[Verdict] = [judge.verdict(state) for state in Candidates(self.states).all()]
 
 
 def judged(files: Iterable[FileFacts], catalogue: Catalogue | None = None) -> list[Verdict]:

@@ -59,7 +59,12 @@ LISTS: tuple[tuple[str, Nature], ...] = (
     ("clients", Nature.CLIENT),
     ("harmless", Nature.HARMLESS),
 )
-LITERALS = {"dict", "list", "set", "comprehension"}
+PLAIN = {
+    **dict.fromkeys(("dict", "list", "set", "comprehension"), Nature.CONTAINER),
+    **dict.fromkeys(("none", "unset"), Nature.NONE),
+    **dict.fromkeys(("const", "tuple", "text", "lambda"), Nature.CONSTANT),
+}
+"""What literals are."""
 
 
 class Natures:
@@ -76,15 +81,11 @@ class Natures:
             return {Nature.UNKNOWN}
         if value.kind == "either":
             return set().union(*(self.of(function, one, deep - 1) for one in value.parts))
-        if value.kind in LITERALS:
-            return {Nature.CONTAINER}
-        if value.kind in {"none", "unset"}:
-            return {Nature.NONE}
-        if value.kind in {"const", "tuple", "text", "lambda"}:
-            return {Nature.CONSTANT}
         if value.kind == "call":
             return self._called(function, value, deep)
-        return self._named(function, value, deep) if value.kind == "chain" else {Nature.UNKNOWN}
+        return (
+            self._named(function, value) if value.kind == "chain" else {PLAIN.get(value.kind, Nature.UNKNOWN)}
+        )
 
     def _called(self, function: FunctionIn, value: Value, deep: int) -> set[Nature]:
         dotted = self.project.dotted(function.module, value.text)
@@ -131,12 +132,18 @@ class Natures:
             if dotted in getattr(self.catalogue, key):
                 return nature
         last = dotted.rpartition(".")[2]
-        if "." in dotted and last.endswith(("Client", "ConnectionPool", "Connector")) and not last.startswith("Test"):
+        if (
+            "." in dotted
+            and last.endswith(("Client", "ConnectionPool", "Connector"))
+            and not last.startswith("Test")
+        ):
             return Nature.CLIENT
         return Nature.UNKNOWN
 
-    def _named(self, function: FunctionIn, value: Value, deep: int) -> set[Nature]:
-        if value.text.startswith("caches[") or "core.cache" in self.project.dotted(function.module, value.text):
+    def _named(self, function: FunctionIn, value: Value) -> set[Nature]:
+        if value.text.startswith("caches[") or "core.cache" in self.project.dotted(
+            function.module, value.text
+        ):
             return {Nature.BACKEND}
         place = self.places.of(function, value.text)
         if place and place.kind in {"function", "class", "module"}:

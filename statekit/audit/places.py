@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from statekit.audit.facts import Value, Write
 from statekit.audit.project import ClassIn, FunctionIn, Module, Outside, Project, Var
@@ -17,9 +19,24 @@ OF_THE_APP = re.compile(
     r"|(?:FastAPI|Flask|Starlette|Quart|Sanic|Application|Litestar|_get_current_object)\(\))"
     r"(?P<where>\.state\.|\.config\.|\.config\[\]|\.extensions\.|\.settings\.|\.extensions\[\]|\.settings\[\]|\[\]|\.)(?P<name>\w*)"
 )
-OWN_TO_APPS = {"router", "state", "config", "extensions", "conf", "routes", "url_map", "view_functions", "jinja_env", "json", "logger", "name"}
+OWN_TO_APPS = {
+    "router",
+    "state",
+    "config",
+    "extensions",
+    "conf",
+    "routes",
+    "url_map",
+    "view_functions",
+    "jinja_env",
+    "json",
+    "logger",
+    "name",
+}
 """Attributes a framework's application has of itself."""
 DEEP = 6
+NEW = {"cls", "self.__new__", "object.__new__"}
+"""Calls in a class that make an object of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +87,18 @@ class Places:
             elif target in function.module.vars:
                 self.rebound[function.module.vars[target]].append((function, write))
 
+    @cached_property
+    def _assigned_by(self) -> dict[ClassIn, list[str]]:
+        found: dict[ClassIn, list[str]] = defaultdict(list)
+        for owner, name in self.assigned:
+            found[owner].append(name)
+        return found
+
+    def assigned_of(self, owner: ClassIn) -> Iterator[tuple[str, list[tuple[FunctionIn, Write]]]]:
+        """What methods of a class set the attributes of their object to."""
+        for name in self._assigned_by.get(owner, ()):
+            yield name, self.assigned[owner, name]
+
     # -- following a chain ---------------------------------------------------------------------------------
 
     def of(self, function: FunctionIn, chain: str, deep: int = DEEP) -> Place | None:
@@ -89,10 +118,16 @@ class Places:
         place = self._root(function, parts[0], deep)
         if chain.startswith("self.settings."):
             return Place("app", "settings:" + parts[2].strip(".") if len(parts) > 2 else "settings:")
-        if chain.startswith("self.settings[]"):  # Tornado's handlers see the application's settings as their own
+        if chain.startswith(
+            "self.settings[]"
+        ):  # Tornado's handlers see the application's settings as their own
             return Place("app", "settings[]:")
         app = OF_THE_APP.match(chain)
-        if app and not self._of_the_project(place) and not (app["where"] == "." and app["name"] in OWN_TO_APPS):
+        if (
+            app
+            and not self._of_the_project(place)
+            and not (app["where"] == "." and app["name"] in OWN_TO_APPS)
+        ):
             return Place("app", app["where"].strip(".") + ":" + app["name"])
         for part in parts[1:]:
             if place is None:
@@ -192,7 +227,10 @@ class Places:
     @staticmethod
     def _kept(function: FunctionIn) -> bool:
         """Whether a decorator keeps what the function made: everyone is given the same object."""
-        return any("cache" in one.text or "singleton" in one.text or "memo" in one.text for one in function.facts.decorators)
+        return any(
+            "cache" in one.text or "singleton" in one.text or "memo" in one.text
+            for one in function.facts.decorators
+        )
 
     def _wrapped(self, function: FunctionIn, value: Value, deep: int) -> ClassIn | None:
         """What a factory of the project is given to close over: ``limited(Limiter())``."""
@@ -236,7 +274,9 @@ class Places:
         owner = attribute.owner
         for binding in owner.body.get(attribute.name, ()):
             found = self.class_of(owner.module.functions["<module>"], binding.value, deep)
-            found = found or (self.project.class_named(owner.module, binding.annotation) if binding.annotation else None)
+            found = found or (
+                self.project.class_named(owner.module, binding.annotation) if binding.annotation else None
+            )
             if found:
                 return found
         for function, write in self.assigned.get((owner, attribute.name), ()):
@@ -251,17 +291,18 @@ class Places:
             return None
         if value.kind == "either":
             return next(filter(None, (self.class_of(function, one, deep - 1) for one in value.parts)), None)
-        if value.kind not in {"call", "chain"}:
-            return None
-        if value.kind == "call" and value.text in {"cls", "self.__new__", "object.__new__"}:
+        if value.kind == "call" and value.text in NEW:
             return function.module.classes.get(function.facts.within)
         if value.kind == "call" and value.parts and deep == DEEP:
             return self.class_of(function, value, deep - 1) or self._wrapped(function, value, deep - 1)
-        place = self.of(function, value.text + ("()" if value.kind == "call" else ""), deep - 1)
+        return self._class_at(function, value, deep - 1) if value.kind in {"call", "chain"} else None
+
+    def _class_at(self, function: FunctionIn, value: Value, deep: int) -> ClassIn | None:
+        place = self.of(function, value.text + ("()" if value.kind == "call" else ""), deep)
         if place is None or place.inside:
             return None
-        if place.kind == "object" and isinstance(place.what, ClassIn):
-            return place.what
         if isinstance(place.what, Var):
-            return self.type_of(place.what, deep - 1)
-        return self.type_of_attribute(place.what, deep - 1) if isinstance(place.what, Attribute) else None
+            return self.type_of(place.what, deep)
+        if isinstance(place.what, Attribute):
+            return self.type_of_attribute(place.what, deep)
+        return place.what if place.kind == "object" and isinstance(place.what, ClassIn) else None

@@ -5,8 +5,8 @@ from __future__ import annotations
 from statekit.audit.catalogue import Catalogue
 from statekit.audit.places import Places
 from statekit.audit.project import FunctionIn, Project
-from statekit.audit.reading.chains import root_of
 from statekit.audit.reach import Reach
+from statekit.audit.reading.chains import root_of
 
 __all__ = ["Purity"]
 
@@ -15,7 +15,19 @@ SHIPPED = {"__file__", "files", "resources", "pkgutil", "importlib", "inspect", 
 """Names that show that what is read came with the code."""
 
 
-ABOUT_CODE = ("staticfiles", "finders", "pkg_resources", "entry_points", "get_model", "django.forms", "django.apps", "._meta", "importlib", "translation", "get_template")
+ABOUT_CODE = (
+    "staticfiles",
+    "finders",
+    "pkg_resources",
+    "entry_points",
+    "get_model",
+    "django.forms",
+    "django.apps",
+    "._meta",
+    "importlib",
+    "translation",
+    "get_template",
+)
 """What looks at the code, its templates and its shipped files: the same in each process."""
 
 
@@ -42,7 +54,9 @@ class Purity:
         facts = function.facts
         if "sql" in facts.marks:
             return "SQL"
-        shipped = "static" in function.last or any(root_of(one) in SHIPPED or "static" in one.lower() for one in (*facts.reads, *facts.calls))
+        shipped = "static" in function.last or any(
+            root_of(one) in SHIPPED or "static" in one.lower() for one in (*facts.reads, *facts.calls)
+        )
         for chain in facts.calls:
             found = self._call(function, chain, deep, shipped)
             if found:
@@ -59,10 +73,28 @@ class Purity:
         last = dotted.rpartition(".")[2]
         if any(word in dotted for word in ABOUT_CODE):
             return ""
-        if dotted.startswith(("re.", "os.path.join", "logging.", "logger.", "math.", "json.", "inspect.", "importlib.", "typing.")):
+        if dotted.startswith(
+            (
+                "re.",
+                "os.path.join",
+                "logging.",
+                "logger.",
+                "math.",
+                "json.",
+                "inspect.",
+                "importlib.",
+                "typing.",
+            )
+        ):
             return ""
         if last in self.catalogue.impure and ("." in chain or last in {"open", "urlopen"}):
-            return "" if shipped and last in {"open", "read_text", "read_bytes", "exists", "isfile", "glob", "listdir", "iterdir"} else dotted
+            return (
+                ""
+                if shipped
+                and last
+                in {"open", "read_text", "read_bytes", "exists", "isfile", "glob", "listdir", "iterdir"}
+                else dotted
+            )
         words = dotted.lower().replace("()", "").replace("[]", "").split(".")[:-1]
         return dotted if any(word.lstrip("_") in self.catalogue.impure_roots for word in words) else ""
 
@@ -71,13 +103,17 @@ class Purity:
         for chain in calls:
             place = self.places.of(function, chain)
             if place and isinstance(place.what, FunctionIn):
-                found = self.effect_in(place.what, tuple(place.what.facts.calls), deep - 1) if deep > 0 else ""
+                found = (
+                    self.effect_in(place.what, tuple(place.what.facts.calls), deep - 1) if deep > 0 else ""
+                )
                 if found or "sql" in place.what.facts.marks:
                     return found or "SQL"
                 continue
             dotted = self.project.dotted(function.module, chain)
             last = dotted.rpartition(".")[2]
-            if last in self.catalogue.effects and (last == "open" or ("." in dotted and not dotted.startswith(("logger.", "logging.", "log.")))):
+            if last in self.catalogue.effects and (
+                last == "open" or ("." in dotted and not dotted.startswith(("logger.", "logging.", "log.")))
+            ):
                 if last in {"write", "remove", "replace", "copy", "create", "insert", "send", "run", "call", "save", "move"} and root_of(chain) not in {
                     "f", "file", "session", "db", "self", "subprocess", "client", "os", "shutil", "asyncio",
                 }:  # fmt: skip

@@ -27,12 +27,38 @@ VERBS = {
     "perform_update", "perform_destroy", "post_save", "get_object", "setup", "initialize", "__call__", "handle", "resolve",
 }  # fmt: skip
 """Methods that frameworks call on a view."""
-STARTING = re.compile(r"worker_init|worker_process_init|worker_ready|beat_init|celeryd|setup_logging|on_after|appcontext_pushed|post_migrate|class_prepared|app_ready")
+STARTING = re.compile(
+    r"worker_init|worker_process_init|worker_ready|beat_init|celeryd|setup_logging|on_after|appcontext_pushed|post_migrate|class_prepared|app_ready"
+)
 MAKERS = {"Flask", "FastAPI", "Starlette", "Quart", "Sanic", "Application", "Litestar", "Celery"}
 """Who calls one of these is putting an application together."""
+SERVING = ("View", "Handler", "Consumer", "ViewSet", "Endpoint", "Resource")
+"""How classes end that have an object for each request."""
+BY_BASE = (
+    (("Namespace",), re.compile(r"on_\w+"), "serves messages"),
+    (("Task",), re.compile(r"run|(on|before|after)_\w+"), "is a task"),
+    (
+        ("Middleware", "MiddlewareMixin"),
+        re.compile(r"__call__|dispatch|process_(request|response|view|exception)|(before|after)_request"),
+        "is a middleware",
+    ),
+    (("BaseCommand",), re.compile(r"handle"), "command"),
+    (("AppConfig",), re.compile(r"ready"), "starter"),
+    (("Thread", "Process"), re.compile(r"run"), "runs in the background"),
+)
+"""Ends of base classes, the methods that get a part by them, and the part."""
 HANDLER_PARAMS = ({"request"}, {"environ", "start_response"}, {"scope", "receive", "send"}, {"websocket"})
-HANDLER_TYPES = {"Request", "WebSocket", "HttpRequest", "HTTPConnection", "HTTPServerRequest", "ServerConnection"}
-LIFESPAN = re.compile(r"lifespan|cleanup_ctx|on_?start|startup|before_first|before_serving|shutdown|on_?stop|on_cleanup")
+HANDLER_TYPES = {
+    "Request",
+    "WebSocket",
+    "HttpRequest",
+    "HTTPConnection",
+    "HTTPServerRequest",
+    "ServerConnection",
+}
+LIFESPAN = re.compile(
+    r"lifespan|cleanup_ctx|on_?start|startup|before_first|before_serving|shutdown|on_?stop|on_cleanup"
+)
 
 
 class Phase(StrEnum):
@@ -122,10 +148,20 @@ class Reach:
             self.handlers[function] = f"@{decorator.text}"
         elif last in known.route_decorators and (decorator.kind == "call" or "." in decorator.text):
             if not self._own_decorator(function.module, decorator):
-                self.handlers[function] = f"@{decorator.text}" + (f"({said!r})" if said.startswith("/") else "")
+                self.handlers[function] = f"@{decorator.text}" + (
+                    f"({said!r})" if said.startswith("/") else ""
+                )
         elif last == "connect":
             (self.starters.add if STARTING.search(decorator.text) else self._by_signal)(function)
-        elif last in {"login_required", "api_view", "csrf_exempt", "require_POST", "require_GET", "view_config", "expose"}:
+        elif last in {
+            "login_required",
+            "api_view",
+            "csrf_exempt",
+            "require_POST",
+            "require_GET",
+            "view_config",
+            "expose",
+        }:
             self.handlers[function] = f"@{decorator.text}"
 
     def _by_signal(self, function: FunctionIn) -> None:
@@ -150,31 +186,28 @@ class Reach:
         return any(hint.rpartition(".")[2] in HANDLER_TYPES for _, hint in params)
 
     def _in_class(self, function: FunctionIn, owner: ClassIn) -> None:
-        known = self.catalogue
-        name = function.last
         outside = owner.outside + [one.name for one in owner.line()]
-        if name in {"__init__", "__new__", "__post_init__", "as_view"}:
+        if function.last in {"__init__", "__new__", "__post_init__", "as_view"}:
             return
-        if any(base in known.request_bases or base.endswith(("View", "Handler", "Consumer", "ViewSet", "Endpoint", "Resource")) for base in outside):
+        if any(base in self.catalogue.request_bases or base.endswith(SERVING) for base in outside):
             self.serving.add(owner)
-            if name in VERBS or name.startswith(("on_", "receive", "websocket_")):
+            if function.last in VERBS or function.last.startswith(("on_", "receive", "websocket_")):
                 self.handlers.setdefault(function, f"{owner.name} serves requests")
-        elif any(base.rpartition(".")[2] in {"Namespace", "AsyncNamespace"} for base in outside) and name.startswith("on_"):
-            self.handlers.setdefault(function, f"{owner.name} serves messages")
-        elif any(base.rpartition(".")[2] == "Task" for base in outside) and (name == "run" or name.startswith(("on_", "before_", "after_"))):
-            self.handlers.setdefault(function, f"{owner.name} is a task")
-        elif any(base.endswith("Middleware") or base.endswith("MiddlewareMixin") for base in outside) and name in {
-            "__call__", "dispatch", "process_request", "process_response", "process_view", "process_exception", "before_request", "after_request",
-        }:  # fmt: skip
-            self.handlers.setdefault(function, f"{owner.name} is a middleware")
-        elif any(base.rpartition(".")[2] == "BaseCommand" for base in outside) and name == "handle":
-            self.commands.add(function)
-        elif any(base.rpartition(".")[2] == "AppConfig" for base in outside) and name == "ready":
-            self.starters.add(function)
-        elif any(base.rpartition(".")[2] in {"Thread", "Process"} for base in outside) and name == "run":
-            self.handlers.setdefault(function, "runs in the background")
-        elif self._looks_like_handler(function):
+        elif not any(self._by_base(function, owner, base) for base in outside) and self._looks_like_handler(
+            function
+        ):
             self.handlers.setdefault(function, "takes a request")
+
+    def _by_base(self, function: FunctionIn, owner: ClassIn, base: str) -> bool:
+        """Whether what a class inherits from gives this method its part."""
+        for ending, method, part in BY_BASE:
+            if base.endswith(ending) and method.fullmatch(function.last):
+                if part in {"command", "starter"}:
+                    (self.commands if part == "command" else self.starters).add(function)
+                else:
+                    self.handlers.setdefault(function, f"{owner.name} {part}")
+                return True
+        return False
 
     def _serve(self) -> None:
         """Methods of views that no other method calls are called by the framework."""
@@ -235,7 +268,9 @@ class Reach:
             yield place.what
             yield from self._overriding(place.what)
         elif isinstance(place.what, ClassIn):
-            yield from filter(None, (place.what.method(name) for name in ("__init__", "__new__", "__post_init__")))
+            yield from filter(
+                None, (place.what.method(name) for name in ("__init__", "__new__", "__post_init__"))
+            )
             if place.kind == "object":
                 yield from filter(None, (place.what.method("__call__"),))
 
@@ -268,13 +303,22 @@ class Reach:
             made = ("__init__",) if last in {"Depends", "Security"} else ()
             named = VERBS & set(place.what.methods)
             for method in place.what.methods.values():
-                if method.last in (named or place.what.methods) and method.last not in {"__init__", "__new__"} - set(made):
+                if method.last in (named or place.what.methods) and method.last not in {
+                    "__init__",
+                    "__new__",
+                } - set(made):
                     self.handlers.setdefault(method, f"given to {callee}")
 
-    def _callback(self, function: FunctionIn, given: FunctionIn, callee: str, argument: str, chain: str) -> None:
+    def _callback(
+        self, function: FunctionIn, given: FunctionIn, callee: str, argument: str, chain: str
+    ) -> None:
         known = self.catalogue
         last = callee.rpartition(".")[2]
-        if last == "add_event_handler" or LIFESPAN.search(callee) or argument in {"lifespan", "on_startup", "on_shutdown"}:
+        if (
+            last == "add_event_handler"
+            or LIFESPAN.search(callee)
+            or argument in {"lifespan", "on_startup", "on_shutdown"}
+        ):
             self.starters.add(given)
         elif last in known.spawners:
             self.handlers.setdefault(given, f"started by {last}")

@@ -61,7 +61,13 @@ def _notes(source: bytes, bindings: list[Binding], functions: tuple[Function, ..
         return {}
     lines = source.decode("utf-8", "replace").splitlines()
     wanted = {one.line for one in bindings if one.value.kind not in PLAIN}
-    wanted |= {w.line for one in functions if one.within for w in one.writes if w.op == "=" and w.target.startswith("self.")}
+    wanted |= {
+        w.line
+        for one in functions
+        if one.within
+        for w in one.writes
+        if w.op == "=" and w.target.startswith("self.")
+    }
     found = ((number, _note(lines, number)) for number in wanted if 0 < number <= len(lines))
     return {number: note for number, note in found if note}
 

@@ -20,7 +20,9 @@ CHANGING = frozenset(
     }
 )  # fmt: skip
 """Methods that change the object they are called on."""
-_THROUGH = frozenset({"list", "tuple", "sorted", "reversed", "iter", "enumerate", "set", "zip", "next", "cast", "deepcopy"})
+_THROUGH = frozenset(
+    {"list", "tuple", "sorted", "reversed", "iter", "enumerate", "set", "zip", "next", "cast", "deepcopy"}
+)
 
 NAMED = {"app", "application", "current_app", "_app", "config", "extensions", "settings"}
 _PARTS = re.compile(r"^(?:[^\[(]*::)?[^.\[(]+|\.[^.\[(]*|\[[^\]]*\]|\([^)]*\)")

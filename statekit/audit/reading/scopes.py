@@ -115,7 +115,9 @@ class Scope:
             marks=tuple(sorted(self.marks)),
             holds=tuple((name, *self.holds[name]) for name in sorted(self.captured & set(self.holds))),
             dropped=tuple(sorted(set(self._dropped()))),
-            spawns=tuple((made, line, name, self.placed(ran) or ran) for made, line, name, ran in self.spawns),
+            spawns=tuple(
+                (made, line, name, self.placed(ran) or ran) for made, line, name, ran in self.spawns
+            ),
         )
 
     def _calls(self) -> dict[str, int]:
@@ -136,7 +138,11 @@ class Scope:
     def _reads(self) -> Iterator[str]:
         for chain in self.loads:
             placed = self.placed(chain)
-            if placed and placed not in BUILTINS and (root_of(placed) not in self.params or _of_the_app(placed)):
+            if (
+                placed
+                and placed not in BUILTINS
+                and (root_of(placed) not in self.params or _of_the_app(placed))
+            ):
                 yield placed
 
     def _writes(self) -> Iterator[Write]:
@@ -156,7 +162,9 @@ class Scope:
 
     def _target(self, chain: str) -> str | None:
         """As `placed`; what is done to a parameter is done to somebody else's object."""
-        return self.placed(chain) or (chain if root_of(chain) in self.params and root_of(chain) not in self.aliases else None)
+        return self.placed(chain) or (
+            chain if root_of(chain) in self.params and root_of(chain) not in self.aliases else None
+        )
 
     def _key(self, key: str) -> str:
         return (self.placed(key) or key) if key else ""

@@ -1,0 +1,182 @@
+"""Candidates: each name that something may be kept under, put together from its bindings and its writes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from statekit.audit.facts import Write
+from statekit.audit.lives import BUILDERS
+from statekit.audit.places import Attribute
+from statekit.audit.project import ClassIn, FunctionIn, Var
+from statekit.audit.reach import Phase
+from statekit.audit.states import Change, State, States
+
+__all__ = ["Candidates"]
+
+
+class Candidates:
+    """Hands out the candidates of a project."""
+
+    def __init__(self, states: States) -> None:
+        self.states = states
+
+    def all(self) -> Iterator[State]:
+        """Each candidate once, file by file."""
+        for module in self.states.project.modules:
+            if module.facts.error:
+                continue
+            for var in module.vars.values():
+                yield self._of_var(var)
+            for one in module.classes.values():
+                yield from self._of_class(one)
+            for function in module.functions.values():
+                yield from self._of_function(function)
+        yield from self._of_apps()
+
+    def _of_var(self, var: Var) -> State:
+        outside = var.module.functions["<module>"]
+        values = [(outside, one.value) for one in var.bindings]
+        rebinds = [
+            (change.function, change.write.value)
+            for change in self.states.of_var.get(var, ())
+            if change.write.op == "=" and not change.attribute and change.write.value
+        ]
+        first = var.bindings[0]
+        holds = self.states.places.type_of(var)
+        state = State(
+            "instance" if holds else "container", var.module, first.line, var.name,
+            values=[*values, *rebinds], annotation=first.annotation, under=tuple(one.under for one in var.bindings if one.under),
+            changes=list(self.states.of_var.get(var, ())), holds=holds, var=var,
+        )  # fmt: skip
+        state.look = lambda: self.states.readers(var)
+        state.changes += self._by_reading(state)
+        if holds:
+            state.changes.extend(self.states.inner_changes(holds))
+        return state
+
+    def _by_reading(self, state: State) -> Iterator[Change]:
+        """A `defaultdict` grows when it is looked at."""
+        if any(
+            value.kind == "call" and value.text.rpartition(".")[2] == "defaultdict"
+            for _, value in state.values
+        ):
+            looked = f"{state.name}[]"
+            for function in state.readers:
+                if any(chain.startswith(looked) for chain in function.facts.reads):
+                    yield Change(
+                        function,
+                        Write(state.name, "[]", function.facts.line),
+                        self.states.reach.phase(function),
+                    )
+
+    def _of_class(self, one: ClassIn) -> Iterator[State]:
+        outside = one.module.functions["<module>"]
+        mine = dict(self.states.attributes_of(one))
+        for name, bindings in one.body.items():
+            changes = mine.get(name, [])
+            own = any(f.last in BUILDERS for f, _ in self.states.places.assigned.get((one, name), ()))
+            shared = [c for c in changes if self._of_the_class(one, c, own)]
+            if (
+                shared
+                and self.states.lasting.get(one, "").startswith("module:")
+                and all(c.write.target.startswith("self.") for c in shared)
+                and _is_dataclass(one)
+            ):
+                continue  # its object is reported as the variable it is in
+            yield State(
+                "class_attribute", one.module, bindings[0].line, name, one.name,
+                values=[(outside, b.value) for b in bindings], annotation=bindings[0].annotation, changes=shared,
+                holds=self.states.places.type_of_attribute(Attribute(one, name)),
+            )  # fmt: skip
+        if not self.states.lasting.get(one, "module:").startswith(
+            "module:"
+        ):  # those are reported as the variable they are in
+            yield from self._of_object(one, mine)
+
+    def _of_the_class(self, one: ClassIn, change: Change, own: bool) -> bool:
+        """Whether a write changes what all objects share, not an attribute an object has of its own."""
+        target = change.write.target
+        if not target.startswith("self."):
+            return True
+        number = all(
+            binding.value.kind == "const" for binding in one.body.get(target[5:].partition("[")[0], ())
+        )
+        if change.write.op == "+=" and number and one not in self.states.lasting:
+            return False
+        return not own and (change.write.op != "=" or target.count(".") > 1 or one in self.states.lasting)
+
+    def _of_object(self, one: ClassIn, mine: dict[str, list[Change]]) -> Iterator[State]:
+        """Attributes of an object that lasts and is not the value of a module's variable."""
+        for name in dict.fromkeys([*(name for name, _ in self.states.places.assigned_of(one)), *mine]):
+            made = self.states.places.assigned.get((one, name), [])
+            built = [(f, w) for f, w in made if f.last in BUILDERS] or made
+            if not built:
+                continue  # bound in the body of the class, and judged there
+            line = built[0][1].line
+            values = [(f, w.value) for f, w in made if w.value]
+            changes = [c for c in mine.get(name, []) if c.function.last not in BUILDERS]
+            yield State(
+                "attribute", one.module, line, name, one.name, values=values, changes=changes,
+                holds=self.states.places.type_of_attribute(Attribute(one, name)),
+            )  # fmt: skip
+
+    def _of_function(self, function: FunctionIn) -> Iterator[State]:
+        facts = function.facts
+        for name, line, value in facts.holds:
+            changes = list(self.states.of_closure.get((function.module, f"{facts.name}::{name}"), ()))
+            if changes:
+                yield State(
+                    "closure",
+                    function.module,
+                    line,
+                    name,
+                    facts.name,
+                    values=[(function, value)],
+                    changes=changes,
+                )
+        for made, line, name, ran in facts.spawns:
+            if "." not in name and name not in function.module.vars:
+                yield State(
+                    "spawn",
+                    function.module,
+                    line,
+                    name or made.rpartition(".")[2],
+                    facts.name,
+                    annotation=ran,
+                    function=function,
+                )
+        if facts.decorators:
+            yield State(
+                "decorator", function.module, facts.line, function.last, facts.within, function=function
+            )
+
+    def _of_apps(self) -> Iterator[State]:
+        for spelt, changes in self.states.of_app.items():
+            first = min(
+                changes, key=lambda c: (c.phase is Phase.RUNTIME, c.function.module.path, c.write.line)
+            )
+            name = spelt.partition(":")[2] or first.write.key.strip("'")
+            if not name:
+                continue
+            values = [
+                (c.function, c.write.value) for c in changes if c.write.value and c.write.op in {"=", "[]="}
+            ]
+            holds = next(filter(None, (self.states.places.class_of(f, v) for f, v in values)), None)
+            state = State(
+                "app",
+                first.function.module,
+                first.write.line,
+                name,
+                values=values,
+                changes=changes,
+                holds=holds,
+            )
+            state.under = (spelt,)
+            yield state
+
+
+def _is_dataclass(one: ClassIn) -> bool:
+    return any(
+        value.text.rpartition(".")[2] in {"dataclass", "define", "attrs", "s", "mutable"}
+        for value in one.facts.decorators
+    )

@@ -1,0 +1,50 @@
+"""Step 1: what cannot be state that workers should share, by what it is."""
+
+from __future__ import annotations
+
+from statekit.audit.judging.case import Case
+from statekit.audit.natures import Nature
+
+__all__ = ["cleared_by_nature"]
+
+OF_MODULES = {
+    "__all__",
+    "__slots__",
+    "urlpatterns",
+    "__version__",
+    "logger",
+    "log",
+    "__path__",
+    "__doc__",
+    "__name__",
+}
+DATACLASSES = {"dataclass", "define", "s", "attrs", "frozen", "mutable"}
+
+
+def cleared_by_nature(case: Case) -> str:
+    """Why it is none, or ''."""
+    natures = case.natures
+    if Nature.LOCAL in natures:
+        return "context local"
+    if Nature.METRIC in natures:
+        return "metrics of the process"
+    still = not any(c.at_run_time for c in case.state.changes)
+    if Nature.HARMLESS in natures and natures <= {Nature.HARMLESS, Nature.NONE} and still:
+        return "harmless"
+    if case.state.name in OF_MODULES:
+        return "constant"
+    return "model default" if case.state.shape == "class_attribute" and _describes(case) else ""
+
+
+def _describes(case: Case) -> bool:
+    """Whether the class body says what each object has: a model, a form, a dataclass."""
+    owner = case.owner
+    if owner is None or any(
+        c.write.target.startswith(("cls.", owner.name + ".")) for c in case.state.changes
+    ):
+        return False
+    like = any(one.text.rpartition(".")[2] in DATACLASSES for one in owner.facts.decorators)
+    if like:
+        return owner not in case.tools.states.lasting
+    known = case.tools.catalogue.model_bases
+    return any(base in known or base.rpartition(".")[2] in known for base in owner.outside)

@@ -1,0 +1,127 @@
+"""What a piece of state is for: names weigh, and what is written weighs more."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+
+from statekit.audit.judging.case import Case
+from statekit.audit.judging.changes import REMOVING, lazy
+from statekit.audit.model import Category
+from statekit.audit.natures import Nature
+from statekit.audit.states import Change
+from statekit.audit.words import hinted, words_of
+
+__all__ = ["purpose"]
+
+ENOUGH = 1.0
+"""Points below which nothing is known."""
+KEYED = (
+    ({"session", "sid", "conversation", "chat", "nonce", "cookies"}, Category.SESSION_STORE, 1.3),
+    ({"user", "token", "state"}, Category.SESSION_STORE, 0.6),
+    ({"ip", "addr", "remote", "host"}, Category.RATE_LIMITER, 0.6),
+    ({"tenant", "org", "organization", "workspace", "site"}, Category.TENANT_CONFIG, 0.5),
+    ({"job", "task", "run", "pid", "process"}, Category.BACKGROUND_WORKER, 0.6),
+    (
+        {"websocket", "ws", "client", "room", "connection", "socket", "channel"},
+        Category.CONNECTION_MANAGER,
+        0.6,
+    ),
+)
+"""What keys say about what is kept under them."""
+PUT_IN = {
+    Nature.THREAD: Category.BACKGROUND_WORKER,
+    Nature.TASK: Category.BACKGROUND_WORKER,
+    Nature.PROCESS: Category.BACKGROUND_WORKER,
+    Nature.LOCK: Category.LOCK,
+    Nature.QUEUE: Category.EVENT_BUS,
+    Nature.EVENT: Category.EVENT_BUS,
+    Nature.CLIENT: Category.CLIENT_POOL,
+}
+IDS = {"id", "key", "uid", "uuid", "name", "hash"}
+
+
+def purpose(case: Case, run: list[Change], start: Mapping[Category, float] | None = None) -> Category:
+    """The category most of what is known speaks for, beginning with the points of `start`."""
+    points: dict[Category, float] = defaultdict(float, hinted(_names(case, run)))
+    for category, weight in (start or {}).items():
+        points[category] += weight
+    _by_function(case, run, points)
+    _by_content(case, run, points)
+    _by_form(case, run, points)
+    best = max(points, key=lambda one: points[one], default=Category.OTHER_SINGLETON)
+    return best if points[best] >= ENOUGH else _unnamed(case, run)
+
+
+def _names(case: Case, run: list[Change]) -> Iterable[tuple[str, float]]:
+    """All names that have to do with it, the nearest with most weight."""
+    state = case.state
+    yield state.name, 2.0
+    for name, _ in Counter(c.attribute for c in run if c.attribute).most_common(4):
+        yield name, 1.2
+    if state.holds:
+        yield state.holds.name.rpartition(".")[2], 2.0
+    if state.owner and state.shape in {"attribute", "class_attribute"}:
+        yield state.owner.rpartition(".")[2], 1.0
+    yield from ((c.function.last, 0.25) for c in run[:6])
+    yield from zip(reversed(state.module.dotted), (0.5, 0.3), strict=False)
+    yield state.module.facts.notes.get(state.line, ""), 0.5
+
+
+def _by_function(case: Case, run: list[Change], points: dict[Category, float]) -> None:
+    """What else the functions do that write it: look at a clock, refuse with a 429."""
+    calls = {chain for c in run for chain in c.function.facts.calls}
+    if any("429" in c.function.facts.marks for c in run):
+        points[Category.RATE_LIMITER] += 3.0
+    if any(chain in case.tools.catalogue.clocks for chain in calls):
+        for category, weight in ((Category.RATE_LIMITER, 1.0), (Category.MEMO_CACHE, 0.7)):
+            if category in points:
+                points[category] += weight
+        if "last" in case.words:
+            points[Category.RATE_LIMITER] += 1.0
+    if _whole(run) and any(case.tools.purity.outside_of(c.function) for c in run):
+        points[Category.MEMO_CACHE] += 0.8
+
+
+def _by_content(case: Case, run: list[Change], points: dict[Category, float]) -> None:
+    """What is put in, and under which keys."""
+    inside = case.put_in(run)
+    for category in {category for nature, category in PUT_IN.items() if nature in inside}:
+        points[category] += 3.0
+    hints = (hint for c in run for hint in c.function.params.values())
+    text = " ".join([case.state.annotation, *(c.write.value.text for c in run if c.write.value), *hints])
+    if "WebSocket" in text or "websocket" in text:
+        points[Category.CONNECTION_MANAGER] += 3.0
+    for words, category, weight in KEYED:
+        if any(words & set(words_of(c.write.key)) for c in run):
+            points[category] += weight
+
+
+def _by_form(case: Case, run: list[Change], points: dict[Category, float]) -> None:
+    """What it is made of, and how it changes."""
+    state, natures = case.state, case.natures
+    if Nature.CACHE in natures:
+        points[Category.MEMO_CACHE] += 1.4
+    if Nature.CONTAINER in natures and any(map(lazy, run)):
+        points[Category.MEMO_CACHE] += 0.5
+    number = any(value.kind == "const" and value.text.isdigit() for _, value in state.values)
+    counted = any(c.write.op == "+=" and not c.attribute for c in run)
+    if Nature.COUNTER in natures or (counted and (number or "int" in state.annotation)):
+        points[Category.COUNTER] += 3.0
+    if _whole(run) and Category.TENANT_CONFIG in points:
+        points[Category.TENANT_CONFIG] += 1.0
+    if state.shape == "app" and "config" in state.under[0]:
+        points[Category.TENANT_CONFIG] += 1.5
+
+
+def _whole(run: list[Change]) -> bool:
+    """Whether it is always replaced as a whole."""
+    return {c.write.op for c in run if not c.attribute} == {"="}
+
+
+def _unnamed(case: Case, run: list[Change]) -> Category:
+    """No name tells what it is for: what is put in and taken out under an id belongs to somebody."""
+    keyed = any(IDS & set(words_of(c.write.key)[-1:]) for c in run)
+    if Nature.CONTAINER in case.natures and keyed and any(c.write.op in REMOVING for c in run):
+        return Category.SESSION_STORE
+    return Category.OTHER_SINGLETON
