@@ -272,6 +272,10 @@ CLEARED: dict[str, dict[str, str]] = {
     "a client of sockets": {"ws.py": "import socketio\nsio = socketio.AsyncClient()\n"},
     "a shared cache": {"config.py": "CACHE_TYPE = 'RedisCache'\nSESSION_TYPE = 'redis'\n"},
     "a store of the project's own": {"app.py": "from shop.stores import MemoryStorage\nstore = MemoryStorage()\n", "shop/stores.py": "class MemoryStorage: ...\n"},
+    "a store of the project's own, further down": {
+        "src/web/app.py": "from shop.stores import MemoryStorage\nstore = MemoryStorage()\n",
+        "src/lib/shop/stores.py": "class MemoryStorage: ...\n",
+    },
     "a scheduler that waits by itself": {"jobs.py": "from apscheduler.schedulers.blocking import BlockingScheduler\nscheduler = BlockingScheduler()\nscheduler.add_job(f)\nscheduler.start()\n"},
     "a scheduler nobody starts": {"jobs.py": "from apscheduler.schedulers.background import BackgroundScheduler\nscheduler = BackgroundScheduler()\nscheduler.add_job(f)\n"},
     "a key from the environment": {"app.py": "import os, secrets\nSECRET_KEY = os.environ['KEY']\nTOKEN = secrets.token_hex()\n"},

@@ -109,8 +109,8 @@ SAID: dict[str, tuple[str, str, list[tuple[str, int, int]]]] = {
     "uWSGI": ("uwsgi.ini", "[uwsgi]\nmodule = shop\nprocesses = 4\nlazy-apps = true\n", [("workers", 4, 3)]),
     "uWSGI, not lazy": ("uwsgi.ini", "[uwsgi]\n; processes = 9\nprocesses = 4\nthreads = 2\n", [("workers", 4, 3), ("threads", 2, 4), ("preload", 1, 3)]),
     "a script": ("docker-entrypoint.sh", "#!/bin/sh\nset -e\n# gunicorn -w 9 app:app\nexport WEB_CONCURRENCY=3\nexec gunicorn -w $(nproc) app:app\n", [("workers", 3, 4), ("workers", 2, 5)]),
-    "servers behind a name": ("nginx.conf", "upstream app {\n  server a:80;\n  server b:80;\n  server c:80 backup;\n}\n", [("pods", 2, 2)]),
-    "servers behind HAProxy": ("haproxy.cfg", "backend app\n  server a a:80\n  server b b:80\n", [("pods", 2, 3)]),
+    "servers behind a name": ("nginx.conf", "upstream app {\n  server a:80;\n  server b:80;\n  server c:80;\n  server d:80 backup;\n}\n", [("pods", 3, 2)]),
+    "servers behind HAProxy": ("haproxy.cfg", "backend app\n  server a a:80\n  server b b:80\n  server c c:80\n", [("pods", 3, 2)]),
     "Terraform": ("main.tf", 'resource "aws_ecs_service" "web" {\n  desired_count = 3\n}\n', [("pods", 3, 2)]),
 }  # fmt: skip
 

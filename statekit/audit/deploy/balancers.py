@@ -53,6 +53,11 @@ def _bare(line: str) -> str:
     return line
 
 
+def _said_anew(paper: Paper, line: int) -> None:
+    """One more server: what was said of this group before no longer counts."""
+    paper.said = [one for one in paper.said if one.line != line or one.what != "pods"]
+
+
 def nginx(paper: Paper) -> None:
     """``ip_hash``, ``hash`` of what names a visitor, ``sticky``; and how many servers stand behind a name."""
     servers: list[tuple[int, str]] = []
@@ -65,6 +70,7 @@ def nginx(paper: Paper) -> None:
             inside = ""
         elif word == "server" and inside and rest.strip() and "backup" not in rest.split():
             servers.append((number, rest.split()[0]))
+            _said_anew(paper, servers[0][0])
             paper.say(
                 "pods",
                 len(servers) if len(servers) > 1 else None,
@@ -86,6 +92,7 @@ def nginx(paper: Paper) -> None:
 def haproxy(paper: Paper) -> None:
     """``cookie … insert``, ``balance source``, ``stick on``; a stick table alone may only count."""
     servers: dict[str, int] = {}
+    begun: dict[str, int] = {}
     backend = ""
     for number, line in _statements(paper):
         words = line.split()
@@ -93,10 +100,12 @@ def haproxy(paper: Paper) -> None:
             backend = words[1] if len(words) > 1 else ""
         elif words[0] == "server" and backend:
             servers[backend] = servers.get(backend, 0) + 1
+            begun.setdefault(backend, number)
+            _said_anew(paper, begun[backend])
             paper.say(
                 "pods",
                 servers[backend] if servers[backend] > 1 else None,
-                number,
+                begun[backend],
                 f"backend {backend}: {servers[backend]} servers",
             )
         elif words[0] == "cookie" and {"insert", "prefix", "rewrite", "indirect"} & set(words):

@@ -6,6 +6,7 @@ import ast
 import re
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache, cached_property
+from itertools import pairwise
 from pathlib import Path
 
 from statekit.audit.deploy.gate import speaks
@@ -56,9 +57,14 @@ class Ground:
         return frozenset(one.name for facts in self.files for one in facts.classes)
 
     @cached_property
-    def own(self) -> frozenset[str]:
-        """The project's own packages: the first folders of its paths."""
-        return frozenset(part.removesuffix(".py") for one in self.files for part in one.path.split("/")[:2])
+    def _own(self) -> frozenset[str]:
+        """The project's own modules: their first folders, and every pair of names in a row."""
+        found: set[str] = set()
+        for one in self.files:
+            parts = one.path.removesuffix(".py").removesuffix("/__init__").split("/")
+            found.update(parts[:2])
+            found.update(map(".".join, pairwise(parts)))
+        return frozenset(found)
 
     def class_bases(self, path: str, name: str) -> tuple[str, ...]:
         """What a class of a file says it builds on."""
@@ -68,7 +74,8 @@ class Ground:
     def foreign(self, dotted: str) -> bool:
         """Whether a dotted name is that of somebody else's package."""
         head = dotted.partition(".")[0]
-        return bool(head) and "." in dotted and head not in self.own
+        start = ".".join(dotted.split(".")[:2])
+        return bool(head) and "." in dotted and head not in self._own and start not in self._own
 
     def settings(self, *names: str) -> Iterator[tuple[Module, Setting]]:
         """All settings of some names that production sees."""
