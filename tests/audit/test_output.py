@@ -386,7 +386,7 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append((tag, dict(attrs)))
-        if tag not in {"meta", "input"}:
+        if tag not in {"meta", "input", "col", "br"}:
             self.open.append(tag)
 
     def handle_endtag(self, tag: str) -> None:
