@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
-from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated
 
@@ -91,7 +90,8 @@ def run(  # noqa: PLR0913, PLR0917 - the options of a command are the arguments 
     for form_, file in files:
         _write(file, _rendered(report, config, form_))
     if printed:
-        typer.echo(_rendered(report, config, printed, terminal=True), nl=False)
+        text = _rendered(report, config, printed, terminal=True)
+        typer.echo(text, nl=False, color=True)  # it has colours only where they are wanted
     if strict and report.unparsed:
         raise typer.Exit(2)
     if not update_baseline and _fails(report, config, printed or files[0][0]):
@@ -213,13 +213,6 @@ def _picture(report: Report) -> str:
 
 def _least(config: Config, form: str) -> Confidence:
     return config.confidence or (Confidence.HIGH if form == "text" else Confidence.MEDIUM)
-
-
-def _print(text: str) -> None:
-    """As it is: whoever wrote it knows whether there are colours. What the terminal has no letters for is escaped."""
-    if isinstance(sys.stdout, TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")
-    typer.echo(text, nl=False, color=True)
 
 
 def _write(file: Path, text: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -298,6 +299,27 @@ def test_a_diff_outside_a_repository_is_bad_usage() -> None:
     done = run("src", "--diff", "HEAD")
     assert done.code == 2
     assert "no git repository" in done.err
+
+
+def test_any_output_can_be_written_to(project: Path) -> None:
+    """Colours where they are wanted, whatever letters there are, and no complaint when nobody listens."""
+    (project / "src" / "größe.py").write_text(APP)
+    command = [sys.executable, "-c", "from statekit.cli import main; main()", "audit", "src", "--exit-zero"]
+    kept = {name: value for name, value in os.environ.items() if name not in {"NO_COLOR", "FORCE_COLOR"}}
+
+    def printed(**set_: str) -> str:
+        done = subprocess.run(command, env=kept | set_, capture_output=True, check=True)
+        return done.stdout.decode("utf-8")
+
+    assert "\x1b[" not in printed()
+    assert "\x1b[" in printed(FORCE_COLOR="1")
+    assert "\x1b[" not in printed(FORCE_COLOR="1", NO_COLOR="1")
+    assert "ATTEMPTS" in printed(PYTHONIOENCODING="ascii")
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(command, env=kept, stdout=writer, stderr=subprocess.PIPE, check=False)
+    os.close(writer)
+    assert b"Traceback" not in done.stderr
 
 
 # -- the score -------------------------------------------------------------------------------------------
