@@ -15,7 +15,7 @@ from statekit.audit.facts import FileFacts, frozen, thawed
 from statekit.audit.files import Source
 from statekit.audit.meanwhile import meanwhile
 from statekit.audit.model import Category, Confidence, Finding, Severity, Site
-from statekit.audit.suppress import Comment, comments_in
+from statekit.audit.suppress import Comment, comments_in, remarks_in
 
 if TYPE_CHECKING:
     from statekit.audit.engine import Analysis
@@ -138,7 +138,7 @@ def analysed(
         told = deployed()
     return Outcome(
         tuple(_beside(found, told)),
-        _comments(sources, {one.path for one in files if one.comments}),
+        _comments(sources, {one.path for one in files if one.comments}) | _remarks(texts),
         _unparsed(sources, files),
         len(files),
         sum(one.lines for one in sources),
@@ -189,6 +189,17 @@ def _comments(sources: Sequence[Source], paths: set[str]) -> dict[str, list[Comm
         if one.found.path in paths:
             with suppress(OSError):
                 found[one.found.path] = comments_in(Path(one.found.real).read_bytes())
+    return found
+
+
+def _remarks(texts: Sequence[Source]) -> dict[str, list[Comment]]:
+    """The same of deployment files."""
+    found = {}
+    for one in texts:
+        with suppress(OSError):
+            data = Path(one.found.real).read_bytes()
+            if b"statekit:" in data or b"per-process-ok" in data:
+                found[one.found.path] = remarks_in(data.decode("utf-8", "replace"))
     return found
 
 

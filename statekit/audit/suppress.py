@@ -20,7 +20,7 @@ from statekit.audit.config import ConfigInvalid, selected
 from statekit.audit.facts import FileFacts
 from statekit.audit.model import Finding
 
-__all__ = ["Comment", "addressed", "comments_in", "suppressed"]
+__all__ = ["Comment", "addressed", "comments_in", "remarks_in", "suppressed"]
 
 ADDRESSED = re.compile(
     r"#\s*(?:statekit:\s*ignore\b\s*(?:\[(?P<rules>[^\]]*)\])?|(?P<accepts>per-process-ok\b))(?P<reason>.*)"
@@ -70,6 +70,12 @@ def comments_in(source: bytes) -> list[Comment]:
                 before = whole[:column].strip()
                 found.append(_comment(line, match, alone=not before or before.startswith("@")))
     return found
+
+
+def remarks_in(text: str) -> list[Comment]:
+    """The comments of a deployment file, which begin with ``#`` as Python's do."""
+    found = ((number, line, ADDRESSED.search(line)) for number, line in enumerate(text.splitlines(), 1))
+    return [_comment(number, it, alone=not line[: it.start()].strip()) for number, line, it in found if it]
 
 
 def _comment(line: int, match: re.Match[str], *, alone: bool) -> Comment:

@@ -380,3 +380,18 @@ def test_the_reader_of_yaml() -> None:
 )
 def test_command_lines(command: str, asked: list[tuple[str, int]]) -> None:
     assert [(one.what, one.number) for one in asked_by(command)] == asked
+
+
+def test_comments_speak_in_deployment_files_too(tmp_path: Path) -> None:
+    from statekit.audit import audit
+
+    (tmp_path / "nginx.conf").write_text("upstream a {\n  ip_hash;  # per-process-ok: carts, until June\n}\n")
+    (tmp_path / "web.yaml").write_text(
+        "kind: Service\nspec:\n  # statekit: ignore[SK550] a cache only\n  sessionAffinity: ClientIP\n"
+    )
+    report = audit(tmp_path, cache=False)
+    assert [(one.path, one.status, one.reason) for one in report.findings] == [
+        ("nginx.conf", "accepted", "carts, until June"),
+        ("web.yaml", "suppressed", "a cache only"),
+    ]
+    assert report.notes == ()
