@@ -99,7 +99,7 @@ def root(chain: str) -> str:
 def _limiter(names: _Names) -> list[str]:
     if names.subject.natures & {Nature.LOCK}:
         return _held(names)
-    key = names.key('"all"')
+    key = names.subject.caller or '"all"'
     return [
         f'{names.var} = kit.rate_limiter("{names.at}", "5/minute")  # the limit you have now',
         f"decision = {names.wait}{names.var}.hit({key})",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from statekit.audit.advice.spelling import shown
@@ -157,17 +158,11 @@ def _session(subject: Subject) -> str:
 
 def _memo(subject: Subject) -> str:
     said = subject.verdict.reason
-    source = (
-        said.removeprefix("remembers what ").removesuffix(" said")
-        if said.startswith("remembers what ") and said.endswith(" said")
-        else ""
-    )
-    changed = f"when {_source(source)} says something else" if source else "after a change"
+    told = re.fullmatch(r"remembers what (.+) said", said)
+    source = told[1] if told else ""
+    what = _SOURCES.get(source.rpartition(".")[2]) or f"what `{shown(source)}` returns"
+    changed = f"when {what} changes," if source else "after a change"
     return f"{changed} some workers go on answering with the old value, and clearing it clears one of them"
-
-
-def _source(source: str) -> str:
-    return _SOURCES.get(source.rpartition(".")[2]) or f"`{shown(source)}`"
 
 
 _SOURCES = {"SQL": "the database", "open": "the file"}
@@ -190,7 +185,8 @@ def _connections(_: Subject) -> str:
 def _lock(subject: Subject) -> str:
     said = subject.verdict.reason
     guarded = said.removeprefix("guards ").partition(",")[0] if said.startswith("guards ") else ""
-    what = f"use {_source(guarded)}" if guarded else "are inside"
+    known = _SOURCES.get(guarded.rpartition(".")[2])
+    what = f"use {known}" if known else f"call `{shown(guarded)}`" if guarded else "are inside"
     return f"it holds back this worker only, while the others {what} at the same time"
 
 

@@ -12,7 +12,7 @@ __all__ = ["expression", "plain", "shown"]
 LONGEST = 60
 UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202f\u2060-\u206f\ufeff]+")
 """Controls, line ends, and marks that reorder or hide text."""
-SIMPLE = (ast.Name, ast.Attribute, ast.Constant, ast.Load)
+SIMPLE = (ast.Name, ast.Attribute, ast.Constant, ast.Subscript, ast.Load)
 
 
 def shown(text: str) -> str:
@@ -22,15 +22,22 @@ def shown(text: str) -> str:
 
 
 def expression(chain: str) -> str:
-    """A chain as Python, '' if it is not a plain name, attribute or constant."""
+    """A chain as Python, ``...`` for what it leaves out; '' if it cannot be spelt."""
     spelt = chain.rpartition("::")[2]
     if not spelt or len(spelt) > LONGEST or UNSEEN.search(spelt):
         return ""
+    spelt = spelt.replace("[]", "[...]").replace("()", "(...)")
     try:
         tree = ast.parse(spelt, mode="eval")
     except (SyntaxError, ValueError):
         return ""
-    return spelt if all(isinstance(node, SIMPLE) for node in ast.walk(tree.body)) else ""
+    return spelt if all(map(_simple, ast.walk(tree.body))) else ""
+
+
+def _simple(node: ast.AST) -> bool:
+    if isinstance(node, ast.Call):
+        return [ast.unparse(one) for one in (*node.args, *node.keywords)] == ["..."]
+    return isinstance(node, SIMPLE)
 
 
 def plain(name: str) -> str:

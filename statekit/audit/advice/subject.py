@@ -46,6 +46,20 @@ PLACES = {
     "routes",
     "client",
 }
+CALLERS = {
+    "ip",
+    "addr",
+    "address",
+    "host",
+    "user",
+    "username",
+    "email",
+    "phone",
+    "token",
+    "account",
+    "tenant",
+    "sid",
+}
 KEYED = {"[]=", "del", "+=", "setdefault", "pop", "move_to_end"}
 MEMBERS = {"add", "discard", "remove"}
 HANDED = {"append", "appendleft", "put", "put_nowait", "add"}
@@ -148,6 +162,23 @@ class Subject:
         members = [one.key for one in writes if one.op in MEMBERS and not one.target.endswith("[]")]
         spelt = filter(None, map(expression, [*keyed, *members]))
         return list(dict.fromkeys(key for key in spelt if _varies(key)))
+
+    @cached_property
+    def caller(self) -> str:
+        """Who is counted: the key, or what its name says is one, where things are kept per something unspelt."""
+        if self.keys:
+            return self.keys[0]
+        for change in self.verdict.changes:
+            facts = change.function.facts
+            if "[]" in change.write.target + change.write.op:
+                near = (*(name for name, _ in facts.params), *facts.reads)
+                named = (
+                    one
+                    for one in map(expression, near)
+                    if one and set(words_of(one.rpartition(".")[2])) & CALLERS
+                )
+                return next((one for one in named if one != self.state.name), "client_ip")
+        return ""
 
     @property
     def members(self) -> bool:
