@@ -209,6 +209,10 @@ FOUND: dict[str, tuple[dict[str, str], list[str]]] = {
         {"settings.py": HEAD + LOCMEM, "views.py": "from django.core.cache import cache\n"},
         ["SK1202 settings.py:4 CACHES high"],
     ),
+    "Django's cache, for whole pages": (
+        {"settings.py": HEAD + LOCMEM, "views.py": "from django.views.decorators.cache import cache_page\n"},
+        ["SK1202 settings.py:4 CACHES medium"],
+    ),
     "Django's cache, perhaps unused": ({"settings.py": HEAD + LOCMEM}, ["SK1202 settings.py:4 CACHES medium"]),
     "Django's cache, spelt elsewhere": (
         {

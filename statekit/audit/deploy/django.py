@@ -222,7 +222,8 @@ class _Settings:
         one = max(local, key=lambda it: it.certainty)
         aliases = ", ".join(f'"{it.alias}"' for it in local)
         plain = one.certainty is Certainty.PLAIN
-        sure = SURE[one.certainty] if needed or not plain else Confidence.MEDIUM
+        counted = needed - {"cache_page"}  # whole pages may be stale in one worker: some live well with that
+        sure = SURE[one.certainty] if counted or not plain else Confidence.MEDIUM
         use = f", and {self._because(needed)}" if needed else ""
         severity = Severity.ERROR if plain and self._sessions_cached else None
         why = f"`{one.place.name}` keeps {aliases} in the memory of each process{use}: what one worker deletes or replaces lives on in the others"

@@ -216,20 +216,18 @@ class _Look:
         last = dotted.rpartition(".")[2]
         if not last[:1].isupper() or dotted.startswith(("self.", "cls.")):
             return None
+        bases = self._bases(last, dotted)
+        if bases is None or {base.rpartition(".")[2] for base in bases} & JSON_BASES:
+            return None
+        code = f'session["{{key}}_id"] = {last.lower()}.id  # session.hydrate("{{key}}_id", load) gives it once a request'
+        return Odd(f"an object of `{last}`", Confidence.HIGH, code)
+
+    def _bases(self, last: str, dotted: str) -> tuple[str, ...] | None:
+        """What one of the project's own classes builds on; None where it is none."""
         for facts in self.ground.files if last in self.ground.class_names else []:
-            here = facts.path == self.module.path or "." in dotted
             for one in facts.classes:
-                if one.name == last and here:
-                    json = {base.rpartition(".")[2] for base in one.bases} & JSON_BASES
-                    return (
-                        None
-                        if json
-                        else Odd(
-                            f"an object of `{last}`",
-                            Confidence.HIGH,
-                            f'session["{{key}}_id"] = ...  # its id; session.hydrate("{{key}}_id", load) gives a `{last}` once a request',
-                        )
-                    )
+                if one.name == last and (facts.path == self.module.path or "." in dotted):
+                    return one.bases
         return None
 
 
