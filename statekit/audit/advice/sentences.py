@@ -68,6 +68,9 @@ def _writers(subject: Subject) -> str:
     first, *others = named.values()
     if not others:
         return _writer(first)
+    if len(others) == 1 and first.handler == others[0].handler != "" and first.handler not in named:
+        route = f", {first.route}" if first.route else ""
+        return f"`{shown(first.function)}` and `{shown(others[0].function)}` (both called from `{shown(first.handler)}`{route})"
     return f"{_writer(first)} and " + (f"{len(others)} others" if len(others) > 1 else _writer(others[0]))
 
 

@@ -59,6 +59,7 @@ CALLERS = {
     "account",
     "tenant",
     "sid",
+    "key",
 }
 KEYED = {"[]=", "del", "+=", "setdefault", "pop", "move_to_end"}
 MEMBERS = {"add", "discard", "remove"}
