@@ -9,7 +9,7 @@ from statekit.audit.lives import BUILDERS
 from statekit.audit.places import Attribute
 from statekit.audit.project import ClassIn, FunctionIn, Var
 from statekit.audit.reach import Phase
-from statekit.audit.states import Change, State, States
+from statekit.audit.states import PLAIN, Change, State, States
 
 __all__ = ["Candidates"]
 
@@ -83,10 +83,17 @@ class Candidates:
                 and _is_dataclass(one)
             ):
                 continue  # its object is reported as the variable it is in
+            holds = self.states.places.type_of_attribute(Attribute(one, name))
+            if (
+                holds is one
+            ):  # a singleton that keeps itself; what `__init__` binds is reported where that does
+                bound = {attribute for attribute, _ in self.states.places.assigned_of(one)}
+                shared += [
+                    c for c in self.states.inner_changes(one) if c.attribute not in {*bound, *one.body}
+                ]
             yield State(
                 "class_attribute", one.module, bindings[0].line, name, one.name,
-                values=[(outside, b.value) for b in bindings], annotation=bindings[0].annotation, changes=shared,
-                holds=self.states.places.type_of_attribute(Attribute(one, name)),
+                values=[(outside, b.value) for b in bindings], annotation=bindings[0].annotation, changes=shared, holds=holds,
             )  # fmt: skip
         if not self.states.lasting.get(one, "module:").startswith(
             "module:"
@@ -107,6 +114,8 @@ class Candidates:
 
     def _of_object(self, one: ClassIn, mine: dict[str, list[Change]]) -> Iterator[State]:
         """Attributes of an object that lasts and is not the value of a module's variable."""
+        if one in self.states.reach.serving:
+            return  # an object for each request
         for name in dict.fromkeys([*(name for name, _ in self.states.places.assigned_of(one)), *mine]):
             made = self.states.places.assigned.get((one, name), [])
             built = [(f, w) for f, w in made if f.last in BUILDERS] or made
@@ -124,7 +133,7 @@ class Candidates:
         facts = function.facts
         for name, line, value in facts.holds:
             changes = list(self.states.of_closure.get((function.module, f"{facts.name}::{name}"), ()))
-            if changes:
+            if changes and function not in self.states.reach.runtime:  # else it ends with the request
                 yield State(
                     "closure",
                     function.module,
@@ -151,7 +160,8 @@ class Candidates:
             )
 
     def _of_apps(self) -> Iterator[State]:
-        for spelt, changes in self.states.of_app.items():
+        for spelt, every in self.states.of_app.items():
+            changes = every
             first = min(
                 changes, key=lambda c: (c.phase is Phase.RUNTIME, c.function.module.path, c.write.line)
             )
@@ -162,6 +172,8 @@ class Candidates:
                 (c.function, c.write.value) for c in changes if c.write.value and c.write.op in {"=", "[]="}
             ]
             holds = next(filter(None, (self.states.places.class_of(f, v) for f, v in values)), None)
+            if holds:  # what its methods change is reported where they do
+                changes = [c for c in every if c.write.op in PLAIN]
             state = State(
                 "app",
                 first.function.module,

@@ -10,6 +10,7 @@ from statekit.audit.facts import FileFacts
 from statekit.audit.judge import Judge, Verdict
 from statekit.audit.judging.case import Tools
 from statekit.audit.natures import Natures
+from statekit.audit.own_kit import kept_by_kits
 from statekit.audit.places import Places
 from statekit.audit.project import Project
 from statekit.audit.purity import Purity
@@ -36,6 +37,7 @@ class Analysis:
         tools = Tools(self.project, self.states, self.natures, self.purity, self.reach, known)
         judge = Judge(tools)
         self.verdicts: list[Verdict] = [judge.verdict(state) for state in Candidates(self.states).all()]
+        self.verdicts.extend(kept_by_kits(self.project, self.reach))
 
 
 def judged(files: Iterable[FileFacts], catalogue: Catalogue | None = None) -> list[Verdict]:

@@ -69,6 +69,7 @@ class Places:
         self.project = project
         self.assigned: dict[tuple[ClassIn, str], list[tuple[FunctionIn, Write]]] = defaultdict(list)
         """What methods set attributes of their own object to."""
+        self._on_class: dict[tuple[ClassIn, str], list[tuple[FunctionIn, Write]]] = defaultdict(list)
         self.rebound: dict[Var, list[tuple[FunctionIn, Write]]] = defaultdict(list)
         """What functions set variables of their own module to."""
         self._types: dict[object, ClassIn | None] = {}
@@ -82,7 +83,9 @@ class Places:
             if write.op != "=":
                 continue
             target = write.target
-            if owner and target.startswith("self.") and target.count(".") == 1 and "[" not in target:
+            if owner and target.startswith("cls.") and target.count(".") == 1 and "[" not in target:
+                self._on_class[owner, target[4:]].append((function, write))
+            elif owner and target.startswith("self.") and target.count(".") == 1 and "[" not in target:
                 self.assigned[owner, target[5:]].append((function, write))
             elif target in function.module.vars:
                 self.rebound[function.module.vars[target]].append((function, write))
@@ -123,17 +126,36 @@ class Places:
         ):  # Tornado's handlers see the application's settings as their own
             return Place("app", "settings[]:")
         app = OF_THE_APP.match(chain)
-        if (
-            app
-            and not self._of_the_project(place)
-            and not (app["where"] == "." and app["name"] in OWN_TO_APPS)
-        ):
+        own = self._on_an_application(app["name"]) if app and app["where"] == "." else None
+        if own and app:
+            for part in parts_of("x" + chain[app.end() :])[1:]:
+                stepped = self._step(own, part, deep) if own else None
+                own = stepped
+            return own
+        of_the_framework = app and app["where"] == "." and app["name"] in OWN_TO_APPS
+        if app and not of_the_framework and not self._of_the_project(place):
             return Place("app", app["where"].strip(".") + ":" + app["name"])
         for part in parts[1:]:
             if place is None:
                 return None
             place = self._step(place, part, deep)
         return place
+
+    def _on_an_application(self, name: str) -> Place | None:
+        """The attribute of the project's own class of applications, where it has one of that name."""
+        for owner in self._applications:
+            if (owner, name) in self.assigned:
+                return Place("attribute", Attribute(owner, name))
+        return None
+
+    @cached_property
+    def _applications(self) -> list[ClassIn]:
+        ends = {"Application", "Flask", "FastAPI", "Starlette", "Quart", "Sanic"}
+        return [
+            one
+            for one in self.project.classes()
+            if any(base.rpartition(".")[2] in ends for base in one.outside)
+        ]
 
     def _of_the_project(self, place: Place | None) -> bool:
         """Whether what is called `app` is a module, or an object of a class of the project."""
@@ -279,7 +301,8 @@ class Places:
             )
             if found:
                 return found
-        for function, write in self.assigned.get((owner, attribute.name), ()):
+        key = (owner, attribute.name)
+        for function, write in (*self.assigned.get(key, ()), *self._on_class.get(key, ())):
             found = write.value and self.class_of(function, write.value, deep)
             if found:
                 return found

@@ -31,6 +31,10 @@ ABOUT_CODE = (
 """What looks at the code, its templates and its shipped files: the same in each process."""
 
 
+PURE = ("re.", "os.path.join", "logging.", "logger.", "math.", "json.", "inspect.", "importlib.", "typing.")
+READING = {"open", "read_text", "read_bytes", "exists", "isfile", "glob", "listdir", "iterdir"}
+
+
 class Purity:
     """Looks into a function and into those of the project it calls."""
 
@@ -70,33 +74,25 @@ class Purity:
         if place and place.kind in {"class", "module"}:
             return ""
         dotted = self.project.dotted(function.module, chain)
+        if dotted.startswith(PURE) or any(word in dotted for word in ABOUT_CODE):
+            return ""
+        return dotted if self._by_name(function, chain, dotted, shipped) else ""
+
+    def _by_name(self, function: FunctionIn, chain: str, dotted: str, shipped: bool) -> bool:
+        """Whether the names in a call say that it reaches outside."""
         last = dotted.rpartition(".")[2]
-        if any(word in dotted for word in ABOUT_CODE):
-            return ""
-        if dotted.startswith(
-            (
-                "re.",
-                "os.path.join",
-                "logging.",
-                "logger.",
-                "math.",
-                "json.",
-                "inspect.",
-                "importlib.",
-                "typing.",
-            )
-        ):
-            return ""
         if last in self.catalogue.impure and ("." in chain or last in {"open", "urlopen"}):
-            return (
-                ""
-                if shipped
-                and last
-                in {"open", "read_text", "read_bytes", "exists", "isfile", "glob", "listdir", "iterdir"}
-                else dotted
-            )
+            return not (shipped and last in READING)
+        held = self.places.of(function, chain.rpartition(".")[0]) if "." in chain else None
+        if (
+            held
+            and held.kind in {"class", "attribute"}
+            and held.via is None
+            and not chain.startswith("self.")
+        ):
+            return False  # a method of a constant of one of the project's classes
         words = dotted.lower().replace("()", "").replace("[]", "").split(".")[:-1]
-        return dotted if any(word.lstrip("_") in self.catalogue.impure_roots for word in words) else ""
+        return any(word.lstrip("_") in self.catalogue.impure_roots for word in words)
 
     def effect_in(self, function: FunctionIn, calls: tuple[str, ...], deep: int = 2) -> str:
         """A call among these that changes something outside the process; '' where none was seen."""

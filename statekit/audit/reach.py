@@ -85,6 +85,7 @@ class Reach:
         self.callers: dict[FunctionIn, set[FunctionIn]] = defaultdict(set)
         self.serving: set[ClassIn] = set()
         """Classes with an object for each request, connection or message."""
+        self._perhaps: list[FunctionIn] = []
         self.registered: set[ClassIn] = set()
         """Classes given to a framework: middleware, handlers."""
         self._last = {one.last for one in project.functions()}
@@ -193,10 +194,18 @@ class Reach:
             self.serving.add(owner)
             if function.last in VERBS or function.last.startswith(("on_", "receive", "websocket_")):
                 self.handlers.setdefault(function, f"{owner.name} serves requests")
-        elif not any(self._by_base(function, owner, base) for base in outside) and self._looks_like_handler(
-            function
-        ):
-            self.handlers.setdefault(function, "takes a request")
+        elif not any(self._by_base(function, owner, base) for base in outside):
+            self._by_signature(function, owner)
+
+    def _by_signature(self, function: FunctionIn, owner: ClassIn) -> None:
+        """Made with `get_response` it is a middleware; whoever takes a request, and is not called, serves it."""
+        made = owner.methods.get("__init__")
+        if made and "get_response" in made.params:
+            self.registered.add(owner)
+            if function.last == "__call__" or function.last.startswith("process_"):
+                self.handlers.setdefault(function, f"{owner.name} is a middleware")
+        elif self._looks_like_handler(function):
+            self._perhaps.append(function)
 
     def _by_base(self, function: FunctionIn, owner: ClassIn, base: str) -> bool:
         """Whether what a class inherits from gives this method its part."""
@@ -210,7 +219,10 @@ class Reach:
         return False
 
     def _serve(self) -> None:
-        """Methods of views that no other method calls are called by the framework."""
+        """Methods that take a request, or of views, and that no other calls are called by the framework."""
+        for method in self._perhaps:
+            if not self.callers.get(method):
+                self.handlers.setdefault(method, "takes a request")
         for owner in self.serving:
             for name, method in owner.methods.items():
                 if name not in {"__init__", "__new__", "as_view"} and not self.callers.get(method):

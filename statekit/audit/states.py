@@ -15,7 +15,11 @@ from statekit.audit.project import ClassIn, FunctionIn, Module, Project, Var
 from statekit.audit.reach import Phase, Reach
 from statekit.audit.reading.chains import root_of
 
-__all__ = ["BUILDERS", "Change", "State", "States"]
+__all__ = ["BUILDERS", "PLAIN", "Change", "State", "States"]
+
+
+PLAIN = {"=", "[]=", "+=", "del", "[]", "next"}
+"""Writes that are not calls of a method."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +136,8 @@ class States:
     def _put(self, place: Place, change: Change) -> None:
         what = place.what
         if isinstance(what, Var):
-            self.of_var[what].append(change)
+            if change.write.op in PLAIN or not self.places.type_of(what):  # else it is a method of its own
+                self.of_var[what].append(change)
         elif isinstance(what, Attribute) and not place.fresh:
             self.of_attribute[what].append(change)
             if isinstance(place.via, Var):
@@ -157,7 +162,7 @@ class States:
 
     def asked_to(self, var: Var, methods: set[str]) -> bool:
         """Whether somebody calls one of these methods on a variable's object, or hands the object on."""
-        given = any(one.value.kind == "call" and one.value.parts for one in var.bindings)
+        given = any(part.kind == "call" for one in var.bindings for part in one.value.parts)
         return given or "" in self._asked[var] or bool(self._asked[var] & methods)
 
     @cached_property

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from functools import partial
+
 from statekit.audit.judging.case import Case, Verdict
 from statekit.audit.judging.changes import reads_data
 from statekit.audit.model import Category, Confidence
@@ -69,6 +72,10 @@ def _holding(case: Case) -> Verdict | None:
         still = not any(c.attribute and c.at_run_time for c in state.changes)
         if still and case.keeps_client(state.holds):
             return case.found(Category.CLIENT_POOL, Confidence.MEDIUM, "an object that keeps a client")
+        effect = _guarded_inside(case) if still else ""
+        if effect:
+            reason = f"its lock guards {effect}, which other processes do too"
+            return case.found(Category.LOCK, Confidence.MEDIUM, reason)
         outside = _read_once(case) if state.shape != "app" else ""
         if outside:
             return case.found(Category.MEMO_CACHE, Confidence.MEDIUM, f"remembers what {outside} said")
@@ -78,6 +85,19 @@ def _holding(case: Case) -> Verdict | None:
     if rebound and unknown and set(last) & CLIENTS and state.shape in {"container", "class_attribute", "app"}:
         return case.found(Category.CLIENT_POOL, Confidence.MEDIUM, "set to a client")
     return None
+
+
+def _guarded_inside(case: Case) -> str:
+    """What a lock of the object guards in its methods, where that reaches beyond the process."""
+    owner, natures = case.state.holds, case.tools.natures
+    for base in owner.line() if owner else ():
+        for name, writes in case.tools.states.places.assigned_of(base):
+            if any(Nature.LOCK in natures.of(function, write.value) for function, write in writes):
+                for method in base.methods.values():
+                    for chain, calls, _ in method.facts.guards:
+                        if chain == f"self.{name}" and (effect := case.tools.purity.effect_in(method, calls)):
+                            return effect
+    return ""
 
 
 def _read_once(case: Case) -> str:
@@ -109,10 +129,25 @@ def _guarded(case: Case, function: FunctionIn) -> str:
     for chain, calls, _ in function.facts.guards:
         if words_of(case.state.name) == words_of(_last(chain)):
             effect = case.tools.purity.effect_in(function, calls)
-            effect = effect or (next((one for one in calls if "log" not in one), "") if many else "")
+            effect = effect or (
+                next(filter(_leaves, map(partial(_dotted, case, function), calls)), "") if many else ""
+            )
             if effect:
                 return effect
     return ""
+
+
+def _dotted(case: Case, function: FunctionIn, chain: str) -> str:
+    return case.tools.project.dotted(function.module, chain)
+
+
+def _leaves(dotted: str) -> bool:
+    """Whether a call may be to somewhere else: not into the standard library, not to a log."""
+    return (
+        dotted.partition(".")[0]
+        not in sys.stdlib_module_names - {"asyncio", "subprocess", "urllib", "socket"}
+        and "log" not in dotted
+    )
 
 
 def _last(chain: str) -> str:

@@ -8,7 +8,7 @@ from statekit.audit.judging.changes import reads_data
 from statekit.audit.judging.purpose import purpose
 from statekit.audit.model import Category, Confidence
 from statekit.audit.natures import Nature
-from statekit.audit.project import ClassIn, FunctionIn
+from statekit.audit.project import ClassIn, FunctionIn, Var
 from statekit.audit.reach import Phase
 from statekit.audit.states import State
 from statekit.audit.words import words_of
@@ -75,6 +75,10 @@ def _caches(case: Case, function: FunctionIn, decorator: Value) -> bool:
     last = dotted.rpartition(".")[2]
     if function.facts.outer or last.startswith(NOT_CACHING):
         return False  # a cache in a function that is called anew ends with the call
+    if "." in decorator.text and isinstance(
+        project.named(function.module, decorator.text.partition(".")[0]), Var
+    ):
+        return False  # a cache extension's: its backend decides, and is looked at where it is configured
     if dotted in known:
         return not (last == "cache" and "." in decorator.text and "functools" not in dotted)
     words = set(words_of(last))

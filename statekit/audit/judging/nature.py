@@ -43,6 +43,12 @@ def _describes(case: Case) -> bool:
         c.write.target.startswith(("cls.", owner.name + ".")) for c in case.state.changes
     ):
         return False
+    inside = any(
+        c.at_run_time and c.write.op != "=" and c.write.target.startswith("self.") for c in case.state.changes
+    )
+    literal = all(value.kind in {"dict", "list", "set"} for _, value in case.state.values)
+    if inside and literal and case.state.values and not case.state.annotation:
+        return False  # no field: one container for all objects of the class
     like = any(one.text.rpartition(".")[2] in DATACLASSES for one in owner.facts.decorators)
     if like:
         return owner not in case.tools.states.lasting

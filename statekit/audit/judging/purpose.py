@@ -90,11 +90,19 @@ def _by_content(case: Case, run: list[Change], points: dict[Category, float]) ->
         points[category] += 3.0
     hints = (hint for c in run for hint in c.function.params.values())
     text = " ".join([case.state.annotation, *(c.write.value.text for c in run if c.write.value), *hints])
-    if "WebSocket" in text or "websocket" in text:
+    themselves = any(c.write.value and c.write.value.text == "self" and _of_a_peer(case, c) for c in run)
+    if themselves or "WebSocket" in text or "websocket" in text:
         points[Category.CONNECTION_MANAGER] += 3.0
     for words, category, weight in KEYED:
         if any(words & set(words_of(c.write.key)) for c in run):
             points[category] += weight
+
+
+def _of_a_peer(case: Case, change: Change) -> bool:
+    """Whether a method puts its own object away, and there is one object for each peer."""
+    function = change.function
+    owner = function.module.classes.get(function.facts.within)
+    return owner is not None and owner in case.tools.reach.serving
 
 
 def _by_form(case: Case, run: list[Change], points: dict[Category, float]) -> None:
@@ -124,4 +132,5 @@ def _unnamed(case: Case, run: list[Change]) -> Category:
     keyed = any(IDS & set(words_of(c.write.key)[-1:]) for c in run)
     if Nature.CONTAINER in case.natures and keyed and any(c.write.op in REMOVING for c in run):
         return Category.SESSION_STORE
-    return Category.OTHER_SINGLETON
+    fetched = any(case.tools.purity.outside_of(c.function) for c in run)
+    return Category.MEMO_CACHE if fetched else Category.OTHER_SINGLETON

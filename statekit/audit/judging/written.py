@@ -157,12 +157,19 @@ def _confidence(case: Case, run: list[Change]) -> Confidence:
     ops = {c.write.op for c in run}
     keyed = any(set(words_of(c.write.key)) & ASKING for c in run)
     both = bool(ops & REMOVING) and bool(ops - REMOVING)
-    score = 1.0 * certain + 0.7 * keyed + 0.7 * both + 0.5 * bool(natures & {Nature.CONTAINER, Nature.CACHE})
+    timed = any(chain in case.tools.catalogue.clocks for c in run for chain in c.function.facts.calls)
+    score = (
+        1.0 * certain
+        + 0.7 * keyed
+        + 0.7 * both
+        + 0.5 * timed
+        + 0.5 * bool(natures & {Nature.CONTAINER, Nature.CACHE})
+    )
     score += 0.3 * (state.shape in {"container", "instance", "app", "closure"}) - 0.4 * (
         state.shape == "attribute"
     )
     score -= 0.5 * (state.shape == "instance" and Nature.NONE in natures)
-    if score >= 2.2 and certain and (keyed or both):
+    if score >= 2.2 and certain and (keyed or both or timed):
         return Confidence.HIGH
     return Confidence.MEDIUM if score >= 0.8 else Confidence.LOW
 

@@ -30,7 +30,7 @@ class Walker(Assignments):
         ast.SetComp: "_comprehended", ast.GeneratorExp: "_comprehended", ast.DictComp: "_comprehended",
         ast.With: "_with", ast.AsyncWith: "_with", ast.Try: "_try", ast.TryStar: "_try",
         ast.ExceptHandler: "_except", ast.Return: "_return", ast.Yield: "_yield", ast.YieldFrom: "_yield",
-        ast.Constant: "_constant", ast.Await: "_await", ast.FunctionDef: "_function", ast.AsyncFunctionDef: "_function",
+        ast.Constant: "_constant", ast.Await: "_await", ast.BinOp: "_operation", ast.FunctionDef: "_function", ast.AsyncFunctionDef: "_function",
         ast.Expr: "_statement", ast.Lambda: "_lambda", ast.ClassDef: "_class_body",
     }  # fmt: skip
 
@@ -65,6 +65,14 @@ class Walker(Assignments):
     def _if_expression(self, node: ast.IfExp) -> None:
         self._test(node.test)
         self._each((node.body, node.orelse))
+
+    def _operation(self, node: ast.BinOp) -> None:
+        """A long sum leans to the left: walked down, not recursed into."""
+        left: ast.AST = node
+        while type(left) is ast.BinOp:
+            self._one(left.right)
+            left = left.left
+        self._one(left)
 
     def _while(self, node: ast.While) -> None:
         if type(node.test) is ast.Constant:
@@ -153,6 +161,7 @@ class Walker(Assignments):
         before = self._scope
         self._each(node.decorator_list)
         self._each(default for default in (*node.args.defaults, *node.args.kw_defaults) if default)
+        self._each(one.annotation for one in node.args.args if type(one.annotation) is ast.Subscript)
         if not before.is_module:
             before.locals.add(node.name)
         within = self._class or before.within
