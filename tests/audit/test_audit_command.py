@@ -250,6 +250,35 @@ def test_files_that_cannot_be_read_are_listed_and_with_strict_end_with_two(proje
     assert run("src", "--strict").code == 2
 
 
+ODD = {
+    "null.py": b"X = 1\x00\n",
+    "latin.py": "# coding: latin-1\nNAME = 'gr\xf6\xdfe'\n".encode("latin-1"),
+    "undeclared.py": "NAME = 'gr\xf6\xdfe'\n".encode("latin-1"),
+    "marked.py": b"\xef\xbb\xbfNAMES = {}\n",
+    "coding.py": b"# coding: klingon\nX = 1\n",
+    "deep.py": b"X = " + b"(" * 300 + b"1" + b")" * 300 + b"\n",
+    "deeper.py": b"X = " + b"-" * 100_000 + b"1\n",
+    "sum.py": b"X = " + b"1 + " * 20_000 + b"1\n",
+    "long.py": b"X = '" + b"x" * 1_000_000 + b"'\n",
+    "binary.py": bytes(range(256)) * 20,
+    "empty.py": b"",
+    "newer.py": b"type X = int\ndef f[T](x: T) -> T: return x\n",
+    "template.py": b"import {{ cookiecutter.name }}\n",
+}
+
+
+def test_whatever_stands_in_a_file_the_others_are_audited(project: Path) -> None:
+    for name, content in ODD.items():
+        (project / "src" / name).write_bytes(content)
+    (project / "src" / "loop").symlink_to(project / "src")
+    done = run("src", "--json", "--no-cache")
+    assert [one["name"] for one in done.json["findings"]] == ["ATTEMPTS"]
+    assert done.json["files"] == len(ODD) + 1
+    unread = {one["path"] for one in done.json["unparsed"]}
+    assert {"null.py", "undeclared.py", "coding.py", "deeper.py", "binary.py", "template.py"} <= unread
+    assert not unread & {"latin.py", "marked.py", "long.py", "empty.py", "app.py"}
+
+
 # -- what is known, what is new --------------------------------------------------------------------------
 
 
