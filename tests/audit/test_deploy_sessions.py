@@ -34,6 +34,7 @@ ODD = {
     "a time": ("session['at'] = datetime.datetime.now()", "low", "a date or time"),
     "bytes": ("session['raw'] = b'1'", "low", "bytes"),
     "a UUID": ("session['id'] = uuid.uuid4()", "low", "a UUID"),
+    "under a key with a name": ("session[USER] = User(row)", "high", "object of `User`"),
     "an update": ("session.update({'user': User(row)})", "high", "object of `User`"),
 }
 PLAIN = {

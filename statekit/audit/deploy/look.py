@@ -261,13 +261,16 @@ def _target(node: ast.expr) -> tuple[str, str, str]:
         return node.id, "", "name"
     if isinstance(node, ast.Attribute):
         return node.attr, spell(node.value) or "", "attribute"
-    if (
-        isinstance(node, ast.Subscript)
-        and isinstance(node.slice, ast.Constant)
-        and isinstance(node.slice.value, str)
-    ):
-        return node.slice.value, spell(node.value) or "", "item"
+    if isinstance(node, ast.Subscript):
+        return _key(node.slice), spell(node.value) or "", "item"
     return "", "", ""
+
+
+def _key(node: ast.expr) -> str:
+    """The key itself, or what the constant is called that holds it."""
+    if isinstance(node, ast.Constant):
+        return node.value if isinstance(node.value, str) else ""
+    return (spell(node) or "").rpartition(".")[2]
 
 
 def _results(value: ast.expr) -> Iterator[ast.Call]:
