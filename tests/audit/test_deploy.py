@@ -158,6 +158,18 @@ FOUND: dict[str, tuple[dict[str, str], list[str]]] = {
         {"app.py": "import os\napp.config['SECRET_KEY'] = os.urandom(24)\n"},
         ["SK1208 app.py:2 SECRET_KEY high"],
     ),
+    "a key under a name": (
+        {"app.py": "import secrets\nif not app.config[Key.SECRET_KEY]:\n    app.config[Key.SECRET_KEY] = secrets.token_hex()\n"},
+        ["SK1208 app.py:3 SECRET_KEY medium"],
+    ),
+    "a key among the settings of Tornado": (
+        {"app.py": "import os\ndef start(self):\n    self.tornado_settings['cookie_secret'] = os.urandom(32)\n"},
+        ["SK1208 app.py:3 cookie_secret high"],
+    ),
+    "a key, beside files of other keys": (
+        {"app.py": "import secrets\ndef start(app):\n    open(app.config[Key.PEPPER_FILE])\n    app.config['SECRET_KEY'] = secrets.token_hex()\n"},
+        ["SK1208 app.py:4 SECRET_KEY high"],
+    ),
     "a key of a class": (
         {"config.py": "import uuid\nclass Config:\n    SECRET_KEY = uuid.uuid4().hex\n"},
         ["SK1208 config.py:3 SECRET_KEY high"],
@@ -294,6 +306,7 @@ CLEARED: dict[str, dict[str, str]] = {
     },
     "an object's own key": {"models.py": "import secrets\nclass Token:\n    jwt_key: str = attr.ib(factory=lambda: secrets.token_hex(64))\n"},
     "a scheme": {"conf.py": "MEMORY_URL_PREFIX = 'memory://'\nSQLITE_DATABASE_PREFIX = 'sqlite://'\n"},
+    "a key for a project to be made": {"start.py": "import secrets\ndef handle(**options):\n    options['secret_key'] = secrets.token_hex()\n"},
     "a column's default": {"models.py": "import uuid\nclass User(Base):\n    signing_secret = db.Column(UUID, default=lambda: uuid.uuid4().hex)\n"},
     "a key kept in the settings": {
         "app.py": """

@@ -160,8 +160,10 @@ def _write_speaks(write: Write) -> bool:
         return _named(write.target.rpartition(".")[2])
     if write.op not in ("[]=", "update"):
         return False
+    if write.op == "[]=" and _named(write.key.strip("'").rpartition(".")[2]):
+        return True
     if write.target == "config" or write.target.endswith(".config"):
-        return write.op == "update" or _named(write.key.strip("'")) or _local(write.value)
+        return write.op == "update" or _local(write.value)
     if SESSION_TARGET.search(write.target):
         return write.value is not None and write.value.kind in MAY_BE_ODD
     return write.target == "CACHES"

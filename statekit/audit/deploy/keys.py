@@ -19,7 +19,7 @@ from statekit.audit.reading.chains import spell
 __all__ = ["secret_hits"]
 
 CONFIGURED = re.compile(
-    r"(^|\.)(app|application|config|conf|settings|options|server|environ|self|cls|api|flask_app|Flask\(\)|FastAPI\(\))(\[\])?$"
+    r"(^|\.)(app|application|\w*config|conf|\w*settings|server|environ|self|cls|api|flask_app|Flask\(\)|FastAPI\(\))(\[\])?$"
 )
 ENTROPY = frozenset(
     [
@@ -102,7 +102,9 @@ def _settings(ground: Ground, module: Module) -> Iterator[Hit]:
                 certainty = Certainty.DEFAULT  # pydantic: the environment may say otherwise
             if source and not _kept(module, one):
                 yield _hit(
-                    Place(module.path, one.line, one.name, one.owner), source, _certainty(one, certainty)
+                    Place(module.path, one.line, one.name, one.owner),
+                    source,
+                    _certainty(module, one, certainty),
                 )
 
 
@@ -127,12 +129,13 @@ def _of_the_app(one: Setting) -> bool:
     return bool(CONFIGURED.search(one.base))
 
 
-def _certainty(one: Setting | Called, certainty: Certainty) -> Certainty:
-    """Under a condition about itself it is what is taken where nothing is configured; under another, a branch."""
+def _certainty(module: Module, one: Setting | Called, certainty: Certainty) -> Certainty:
+    """Under a condition it is what is taken where nothing is configured, or one of several branches."""
     if branch_of(one.under) != "choice":
         return certainty
     itself = any(one.name and one.name.lower() in condition.text.lower() for condition in one.under)
-    return min(certainty, Certainty.DEFAULT if itself else Certainty.CHOICE)
+    others = [other for other in module.settings if other.name == one.name and other.owner == one.owner]
+    return min(certainty, Certainty.DEFAULT if itself or len(others) < 2 else Certainty.CHOICE)
 
 
 def _arguments(ground: Ground, module: Module) -> Iterator[Hit]:
@@ -143,7 +146,7 @@ def _arguments(ground: Ground, module: Module) -> Iterator[Hit]:
             if place and not developing(one):
                 certainty, source = _random(ground, module, word.value, None)
                 if source and not _kept(module, one):
-                    yield _hit(place, source, _certainty(one, certainty))
+                    yield _hit(place, source, _certainty(module, one, certainty))
 
 
 def _argument(module: Module, one: Called, word: ast.keyword) -> Place | None:
@@ -209,12 +212,18 @@ def _makes_it_up(ground: Ground, module: Module, function: Function) -> bool:
 
 def _kept(module: Module, one: Setting | Called) -> bool:
     """Whether what stands around it writes the key down for the next start, or reads what was written."""
-    name = re.compile(rf"\b{re.escape(one.name)}\b|key|secret", re.IGNORECASE)
+    names = {_bare(one.name), "secret" if "secret" in one.name.lower() else _bare(one.name)} - {""}
     for other in module.calls:
         near = other.owner == one.owner and (one.local or not other.local)
-        if near and other.spelt.rpartition(".")[2] in KEPT and name.search(ast.unparse(other.node)):
-            return True
+        if near and other.spelt.rpartition(".")[2] in KEPT:
+            said = _bare(ast.unparse(other.node))
+            if any(name in said for name in names):
+                return True
     return False
+
+
+def _bare(text: str) -> str:
+    return text.replace("_", "").lower()
 
 
 def _hit(place: Place, source: str, certainty: Certainty) -> Hit:
