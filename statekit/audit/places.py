@@ -313,7 +313,10 @@ class Places:
         if deep <= 0:
             return None
         if value.kind == "either":
-            return next(filter(None, (self.class_of(function, one, deep - 1) for one in value.parts)), None)
+            found = [one for part in value.parts if (one := self.class_of(function, part, deep - 1))]
+            return min(
+                found, key=lambda one: "redis" in one.name.lower(), default=None
+            )  # what stays in memory
         if value.kind == "call" and value.text in NEW:
             return function.module.classes.get(function.facts.within)
         if value.kind == "call" and value.parts and deep == DEEP:

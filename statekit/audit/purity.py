@@ -83,6 +83,9 @@ class Purity:
         last = dotted.rpartition(".")[2]
         if last in self.catalogue.impure and ("." in chain or last in {"open", "urlopen"}):
             return not (shipped and last in READING)
+        words = dotted.lower().replace("()", "").replace("[]", "").split(".")[:-1]
+        if {"query", "objects"} & set(words):
+            return True
         held = self.places.of(function, chain.rpartition(".")[0]) if "." in chain else None
         if (
             held
@@ -91,7 +94,6 @@ class Purity:
             and not chain.startswith("self.")
         ):
             return False  # a method of a constant of one of the project's classes
-        words = dotted.lower().replace("()", "").replace("[]", "").split(".")[:-1]
         return any(word.lstrip("_") in self.catalogue.impure_roots for word in words)
 
     def effect_in(self, function: FunctionIn, calls: tuple[str, ...], deep: int = 2) -> str:

@@ -274,7 +274,11 @@ class Reach:
             return
         place = self.places.of(function, chain)
         if place is None or place.kind in {"attribute", "outside", "app"}:
-            if "." in chain and last not in VAGUE and (place is None or place.kind != "outside"):
+            if (
+                "." in chain
+                and last not in VAGUE
+                and (place is None or place.kind != "outside" or "()." in chain)
+            ):
                 yield from self._by_name(last)
         elif isinstance(place.what, FunctionIn):
             yield place.what

@@ -19,7 +19,7 @@ from statekit.audit.model import Category, Severity
 
 __all__ = ["PAGE", "Rule", "Sort", "explain", "page", "rule_of", "rules", "selected", "sort_of"]
 
-PAGE = "https://github.com/statekit/statekit/blob/main/docs/audit-rules.md"
+PAGE = "docs/audit-rules.md"
 """Where the rules are explained; ``helpUri`` in SARIF."""
 OTHER_SHAPE = "attribute"
 """Where a shape without a number of its own belongs."""
@@ -71,6 +71,7 @@ class Rule:
 
     @property
     def url(self) -> str:
+        """Where statekit's documentation explains it."""
         return f"{PAGE}#{self.anchor}"
 
 

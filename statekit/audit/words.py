@@ -32,7 +32,7 @@ STRONG: dict[Category, str] = {
 WEAK: dict[Category, str] = {
     Category.RATE_LIMITER: "limit limits rate bucket buckets hits failures blocked failed window retry last",
     Category.SESSION_STORE: "auth user users states chat history histories context contexts messages memory code codes pending "
-    "dialog wizard thread_ids logged upload uploads",
+    "dialog wizard thread_ids logged",
     Category.FLAG_CACHE: "enabled disabled switch mode",
     Category.CONNECTION_MANAGER: "clients active consoles terminals containers processes handles",
     Category.EVENT_BUS: "event events signal signals channel channels stream streams notification notifications buffer callbacks hooks messages telemetry log logs trace traces chunks errors warnings filters pending",

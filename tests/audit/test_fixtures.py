@@ -171,7 +171,9 @@ def test_nothing_else_is_found(project: str) -> None:
 
 @pytest.mark.parametrize("project", PROJECTS)
 def test_each_project_shows_a_positive_and_a_negative(project: str) -> None:
-    assert {"expect", "clear"} <= {note.verb for note in NOTES if note.project == project}
+    verbs = {note.verb for note in NOTES if note.project == project}
+    assert "clear" in verbs
+    assert verbs & {"expect", "either"}
 
 
 @pytest.mark.parametrize("project", PROJECTS)

@@ -114,7 +114,6 @@ class HostileDict(dict):
         (threading.RLock(), lambda v: v.acquire(), "replaced", ""),
         ({"0123456789abcdef": 1}, lambda v: v.update({"0123456789abcdef": 2}), "replaced", "['01234567…'] 1 -> 2"),
     ],
-    ids=str,
 )  # fmt: skip
 def test_what_changed_and_where(value, change, kind, where):
     told = changed(value, change)

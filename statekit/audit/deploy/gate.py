@@ -101,9 +101,65 @@ CALLED = frozenset(
 )
 SESSION_TARGET = re.compile(r"^(flask\.)?session$|\b(request|req|websocket|ws)\.session$|^get_session\(\)$")
 MADE = frozenset({"call", "either", "other", "dict"})
-MAY_BE_ODD = frozenset(
-    {"call", "chain", "lambda", "set", "dict", "list", "tuple", "either", "comprehension", "const"}
+ODD = frozenset(
+    [
+        "open",
+        "now",
+        "utcnow",
+        "today",
+        "localtime",
+        "uuid4",
+        "uuid1",
+        "set",
+        "frozenset",
+        "bytes",
+        "first",
+        "one",
+        "one_or_none",
+        "scalar_one",
+        "scalars",
+        "all",
+        "get",
+        "latest",
+        "earliest",
+        "last",
+        "get_object_or_404",
+        "get_list_or_404",
+        "first_or_404",
+        "get_or_404",
+        "find_one",
+        "create",
+        "get_or_create",
+        "filter",
+        "order_by",
+        "exclude",
+        "filter_by",
+        "read_csv",
+        "read_excel",
+        "read_sql",
+        "read_json",
+        "read_parquet",
+        "array",
+        "zeros",
+        "connect",
+        "from_url",
+        "create_engine",
+        "client",
+        "resource",
+        "create_task",
+        "partial",
+        "dumps",
+        "urandom",
+        "token_bytes",
+        "timedelta",
+        "date",
+        "datetime",
+        "strptime",
+        "fromtimestamp",
+        "session",
+    ]
 )
+"""Last names of calls whose result may be more than text."""
 
 
 def speaks(facts: FileFacts) -> bool:
@@ -152,7 +208,9 @@ def _tagged(value: Value) -> bool:
 
 
 def _function_speaks(function: Function) -> bool:
-    return any(_write_speaks(one) for one in function.writes) or not CALLED.isdisjoint(function.calls)
+    if any(_write_speaks(one) for one in function.writes) or _session_speaks(function):
+        return True
+    return not CALLED.isdisjoint(function.calls)
 
 
 def _write_speaks(write: Write) -> bool:
@@ -164,6 +222,34 @@ def _write_speaks(write: Write) -> bool:
         return True
     if write.target == "config" or write.target.endswith(".config"):
         return write.op == "update" or _local(write.value)
-    if SESSION_TARGET.search(write.target):
-        return write.value is not None and write.value.kind in MAY_BE_ODD
     return write.target == "CACHES"
+
+
+def _session_speaks(function: Function) -> bool:
+    """Whether something is put into a session that may not be plain."""
+    for write in function.writes:
+        if write.op in ("[]=", "update") and write.value and SESSION_TARGET.search(write.target):
+            value = write.value
+            if _may_be_odd(value) or (_bare_name(value) and any(map(_odd_call, function.calls))):
+                return True
+    return False
+
+
+def _bare_name(value: Value) -> bool:
+    return value.kind == "chain" and value.text.isidentifier()
+
+
+def _may_be_odd(value: Value) -> bool:
+    if value.kind == "call":
+        return _odd_call(value.text)
+    if value.kind == "comprehension":
+        return value.text == "set"
+    parts = (*value.parts, *(one for _, one in value.named))
+    return value.kind in ("lambda", "set", "other") or any(_may_be_odd(one) for one in parts)
+
+
+@cache
+def _odd_call(chain: str) -> bool:
+    """A call that may make an object, a row, or something else that is more than text."""
+    last = chain.rpartition(".")[2]
+    return last[:1].isupper() or last in ODD

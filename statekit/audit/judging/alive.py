@@ -101,8 +101,12 @@ def _guarded_inside(case: Case) -> str:
 
 
 def _read_once(case: Case) -> str:
-    """What a `cached_property` of the object has read outside."""
+    """What a `cached_property` of the object, or an object made at the first use, has read outside."""
     owner = case.state.holds
+    made = owner.method("__init__") if owner and Nature.NONE in case.natures else None
+    outside = case.tools.purity.outside_of(made) if made else ""
+    if outside and reads_data(outside) and owner and not case.keeps_client(owner):
+        return outside
     for method in (one for base in owner.line() for one in base.methods.values()) if owner else ():
         decorators = (one.text.rpartition(".")[2] for one in method.facts.decorators)
         if any(one in case.tools.catalogue.once_decorators for one in decorators):

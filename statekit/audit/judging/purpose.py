@@ -14,7 +14,7 @@ from statekit.audit.words import hinted, words_of
 
 __all__ = ["purpose"]
 
-ENOUGH = 1.0
+ENOUGH = 1.1
 """Points below which nothing is known."""
 KEYED = (
     ({"session", "sid", "conversation", "chat", "nonce", "cookies"}, Category.SESSION_STORE, 1.3),

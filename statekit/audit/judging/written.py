@@ -139,7 +139,13 @@ def _state(case: Case, run: list[Change]) -> Verdict:
 def _dual(case: Case, run: list[Change]) -> bool:
     """Whether the same is kept in a shared store where there is one."""
     said = [*case.state.under, *(text for _, value in case.state.values for text in _texts(value))]
-    said += [chain for c in run for chain in c.function.facts.tests]
+    for change in run:
+        facts = change.function.facts
+        said += facts.tests
+        if (
+            change.write.target not in facts.tests
+        ):  # else it is kept in front of the shared store, not instead
+            said += facts.calls
     return any(SHARED.search(one) for one in said)
 
 

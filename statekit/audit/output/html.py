@@ -29,7 +29,7 @@ from statekit.audit.output.common import (
     visible,
     where,
 )
-from statekit.audit.rules import PAGE, rules, sort_of
+from statekit.audit.rules import rules, sort_of
 
 __all__ = ["render"]
 
@@ -88,7 +88,7 @@ def _ways(report: Report) -> str:
 
 
 def _footer(report: Report) -> str:
-    return f'{plural(report.files, "file")}, {plural(report.lines, "line")} read by statekit {escape(statekit.__version__)}; nothing of it was run. What each rule means: <a href="{escape(PAGE)}">the rules</a>.'
+    return f'{plural(report.files, "file")}, {plural(report.lines, "line")} read by statekit {escape(statekit.__version__)}; nothing of it was run. What a rule means: <code>statekit audit --explain SK101</code>.'
 
 
 # -- inventory and filters ------------------------------------------------------------------------------------------
@@ -178,7 +178,7 @@ def _finding(one: Finding, report: Report) -> str:
 def _title(one: Finding, report: Report) -> str:
     rule = rules().get(one.rule)
     named = (
-        f'<a href="{escape(rule.url)}" title="{escape(rule.title)}">{escape(one.rule)}</a>'
+        f'<abbr title="{escape(rule.title)}">{escape(one.rule)}</abbr>'
         if rule
         else _text(one.rule)
     )

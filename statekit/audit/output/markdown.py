@@ -74,9 +74,9 @@ def _fitting(report: Report, room: int) -> Iterator[str]:
 
 def _finding(one: Finding, report: Report) -> Iterator[str]:
     rule = rules().get(one.rule)
-    link = f"[{one.rule}]({rule.url})" if rule else one.rule
+    named = f"{one.rule} ({rule.title})" if rule else one.rule
     yield f"<details><summary><b>{one.severity.value}</b> <code>{_html(one.name)}</code> {_html(where(report, one))}</summary>"
-    yield from ("", f"{_sentence(one.why)} {link}, {one.confidence.value} confidence.", "")
+    yield from ("", f"{_sentence(one.why)} {named}, {one.confidence.value} confidence.", "")
     for site in one.writes[:WRITES]:
         yield f"- written at {_code(where(report, site))} by {_code(writer(site))}"
     if len(one.writes) > WRITES:

@@ -14,7 +14,7 @@ import statekit
 from statekit.audit.baseline import fingerprint
 from statekit.audit.model import Confidence, Finding, Report, Severity, Site
 from statekit.audit.output.common import ordered, writer
-from statekit.audit.rules import PAGE, Rule, rules
+from statekit.audit.rules import Rule, rules
 
 __all__ = ["document", "render"]
 
@@ -51,7 +51,6 @@ def _driver() -> dict[str, Any]:
         "name": "statekit audit",
         "version": statekit.__version__,
         "semanticVersion": statekit.__version__,
-        "informationUri": PAGE,
         "rules": [_rule(one) for one in rules().values()],
     }
 
@@ -66,7 +65,6 @@ def _rule(rule: Rule) -> dict[str, Any]:
             "text": f"{rule.breaks}\n\nUse instead: {rule.use}.\n\nWhat stays: {rule.keep}",
             "markdown": f"{rule.breaks}\n\n```{rule.language}\n# before\n{rule.before}\n\n# after\n{rule.after}\n```\n\n**Use** {rule.use}.\n\n**What stays.** {rule.keep}",
         },
-        "helpUri": rule.url,
         "defaultConfiguration": {"level": LEVELS[rule.severity]},
         "properties": {"tags": ["state", rule.category.value], "category": rule.category.value},
     }
