@@ -7,7 +7,7 @@ from functools import cache
 
 from statekit.audit.facts import Binding, FileFacts, Function, Value, Write
 
-__all__ = ["SECRET", "SESSION_TARGET", "STORES", "speaks"]
+__all__ = ["CONFIGURED", "SECRET", "SESSION_TARGET", "STORES", "speaks"]
 
 ROOTS = frozenset(
     [
@@ -82,6 +82,9 @@ SECRET = re.compile(
     r"(secret|secret_key|secretkey|cookie_secret|session_secret|jwt_secret|jwt_secret_key|signing_key|session_key|cookie_key|jwt_key"
     r"|hmac_key|encryption_key|fernet_key|csrf_key)$",
     re.IGNORECASE,
+)
+CONFIGURED = re.compile(
+    r"(^|\.)(app|application|\w*config|conf|\w*settings|server|environ|self|cls|api|flask_app|Flask\(\)|FastAPI\(\))(\[\])?$"
 )
 SETTINGS = re.compile(
     r"CACHES|CHANNEL_LAYERS|SESSION_ENGINE|SESSION_TYPE|SESSION_CACHELIB|REST_FRAMEWORK|INSTALLED_APPS|CACHE_TYPE|CACHE_BACKEND"
@@ -173,8 +176,10 @@ def speaks(facts: FileFacts) -> bool:
 
 def _binding_speaks(one: Binding) -> bool:
     value = one.value
+    if _local(value) or SETTINGS.fullmatch(one.name):
+        return True
     made = value.kind in MADE or (value.kind == "chain" and "(" in value.text)
-    return _local(value) or (_named(one.name) and (made or bool(SETTINGS.fullmatch(one.name))))
+    return made and _named(one.name) and not value.text.endswith(("Field", "Column", "mapped_column"))
 
 
 @cache
@@ -208,21 +213,27 @@ def _tagged(value: Value) -> bool:
 
 
 def _function_speaks(function: Function) -> bool:
-    if any(_write_speaks(one) for one in function.writes) or _session_speaks(function):
+    if any(_write_speaks(function, one) for one in function.writes) or _session_speaks(function):
         return True
     return not CALLED.isdisjoint(function.calls)
 
 
-def _write_speaks(write: Write) -> bool:
+def _write_speaks(function: Function, write: Write) -> bool:
     if write.op == "=":
-        return _named(write.target.rpartition(".")[2])
+        base, _, name = write.target.rpartition(".")
+        return _named(name) and _configured(function, base)
     if write.op not in ("[]=", "update"):
         return False
     if write.op == "[]=" and _named(write.key.strip("'").rpartition(".")[2]):
-        return True
+        return _configured(function, write.target)
     if write.target == "config" or write.target.endswith(".config"):
         return write.op == "update" or _local(write.value)
     return write.target == "CACHES"
+
+
+def _configured(function: Function, base: str) -> bool:
+    """Whether what is written to is the app's, or an object's own at its making; rows have secrets too."""
+    return function.name.endswith("__init__") if base == "self" else not base or bool(CONFIGURED.search(base))
 
 
 def _session_speaks(function: Function) -> bool:
@@ -230,22 +241,22 @@ def _session_speaks(function: Function) -> bool:
     for write in function.writes:
         if write.op in ("[]=", "update") and write.value and SESSION_TARGET.search(write.target):
             value = write.value
-            if _may_be_odd(value) or (_bare_name(value) and any(map(_odd_call, function.calls))):
+            if _may_be_odd(value) or (_unknown(value) and any(map(_odd_call, function.calls))):
                 return True
     return False
 
 
-def _bare_name(value: Value) -> bool:
-    return value.kind == "chain" and value.text.isidentifier()
+def _unknown(value: Value) -> bool:
+    return value.kind == "comprehension" or (value.kind == "chain" and value.text.isidentifier())
 
 
 def _may_be_odd(value: Value) -> bool:
     if value.kind == "call":
         return _odd_call(value.text)
-    if value.kind == "comprehension":
-        return value.text == "set"
+    if value.kind in ("comprehension", "const"):
+        return value.text == "set" or value.text.startswith(("b'", 'b"'))
     parts = (*value.parts, *(one for _, one in value.named))
-    return value.kind in ("lambda", "set", "other") or any(_may_be_odd(one) for one in parts)
+    return value.kind in ("lambda", "set") or any(_may_be_odd(one) for one in parts)
 
 
 @cache

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 
 from statekit.audit.deploy.found import Hit, Place
-from statekit.audit.deploy.gate import SECRET
+from statekit.audit.deploy.gate import CONFIGURED, SECRET
 from statekit.audit.deploy.ground import Ground, developing
 from statekit.audit.deploy.look import Called, Module, Setting
 from statekit.audit.deploy.options import Certainty, branch_of, options, text_of
@@ -18,9 +18,6 @@ from statekit.audit.reading.chains import spell
 
 __all__ = ["secret_hits"]
 
-CONFIGURED = re.compile(
-    r"(^|\.)(app|application|\w*config|conf|\w*settings|server|environ|self|cls|api|flask_app|Flask\(\)|FastAPI\(\))(\[\])?$"
-)
 ENTROPY = frozenset(
     [
         "os.urandom",
