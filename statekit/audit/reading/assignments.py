@@ -90,6 +90,7 @@ class Assignments(Expressions):
                 chain, op = key.strip("'"), "="
                 self._scope.globals.add(chain)
         if chain:
+            op = "+=" if op == "[]=" and _counts(value, chain) else op
             said = value_of(value, 2) if value is not None else None
             self._scope.writes.append(Write(chain, op, line, key, said))
         self._inner(target)
@@ -116,3 +117,10 @@ class Assignments(Expressions):
     def _walrus(self, node: ast.NamedExpr) -> None:
         self._bind(node.target, node.value, node.lineno)
         self._one(node.value)
+
+
+def _counts(value: ast.AST | None, chain: str) -> bool:
+    """Whether what is set is made of what was there: ``hits[ip] = hits.get(ip, 0) + 1``."""
+    if not isinstance(value, ast.BinOp):
+        return False
+    return any((spell(one) or "").startswith(chain) for one in (value.left, value.right))

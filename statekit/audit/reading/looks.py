@@ -30,8 +30,11 @@ def asked(node: ast.AST) -> Iterable[str]:
     elif isinstance(node, ast.UnaryOp):
         yield from asked(node.operand)
     elif isinstance(node, ast.Compare):
-        for one in (node.left, *node.comparators):
-            yield from asked(one)
+        if not any(
+            isinstance(one, ast.Lt | ast.LtE | ast.Gt | ast.GtE) for one in node.ops
+        ):  # how much is not whether
+            for one in (node.left, *node.comparators):
+                yield from asked(one)
     elif isinstance(node, ast.NamedExpr):
         yield from asked(node.value)
     elif (
