@@ -159,8 +159,8 @@ FOUND: dict[str, tuple[dict[str, str], list[str]]] = {
         ["SK1208 app.py:2 SECRET_KEY high"],
     ),
     "a key under a name": (
-        {"app.py": "import secrets\nif not app.config[Key.SECRET_KEY]:\n    app.config[Key.SECRET_KEY] = secrets.token_hex()\n"},
-        ["SK1208 app.py:3 SECRET_KEY medium"],
+        {"app.py": "import secrets\nif not app.config[Key.SECRET_KEY]:\n    sys.stderr.write('no SECRET_KEY')\n    app.config[Key.SECRET_KEY] = secrets.token_hex()\n"},
+        ["SK1208 app.py:4 SECRET_KEY medium"],
     ),
     "a key among the settings of Tornado": (
         {"app.py": "import os\ndef start(self):\n    self.tornado_settings['cookie_secret'] = os.urandom(32)\n"},

@@ -212,7 +212,7 @@ def _kept(module: Module, one: Setting | Called) -> bool:
     names = {_bare(one.name), "secret" if "secret" in one.name.lower() else _bare(one.name)} - {""}
     for other in module.calls:
         near = other.owner == one.owner and (one.local or not other.local)
-        if near and other.spelt.rpartition(".")[2] in KEPT:
+        if near and other.spelt.rpartition(".")[2] in KEPT and not other.spelt.startswith("sys.std"):
             said = _bare(ast.unparse(other.node))
             if any(name in said for name in names):
                 return True
