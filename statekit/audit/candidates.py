@@ -13,6 +13,9 @@ from statekit.audit.states import PLAIN, Change, State, States
 
 __all__ = ["Candidates"]
 
+SETTLED = {"const", "tuple", "text", "lambda", "dict", "list", "set", "comprehension", "none", "unset"}
+"""Values that are constants where nobody writes to them."""
+
 
 class Candidates:
     """Hands out the candidates of a project."""
@@ -26,7 +29,8 @@ class Candidates:
             if module.facts.error:
                 continue
             for var in module.vars.values():
-                yield self._of_var(var)
+                if var in self.states.of_var or any(one.value.kind not in SETTLED for one in var.bindings):
+                    yield self._of_var(var)
             for one in module.classes.values():
                 yield from self._of_class(one)
             for function in module.functions.values():

@@ -14,12 +14,19 @@ __all__ = ["Catalogue", "Names"]
 class Names:
     """Ends of dotted names: ``httpx.Client`` is found in ``httpx.Client`` and in ``vendor.httpx.Client``."""
 
-    __slots__ = ("_ends",)
+    __slots__ = ("_ends", "_known")
 
     def __init__(self, ends: Iterable[str]) -> None:
         self._ends = frozenset(ends)
+        self._known: dict[str, bool] = {}
 
     def __contains__(self, dotted: str) -> bool:
+        known = self._known.get(dotted)
+        if known is None:
+            known = self._known[dotted] = self._has(dotted)
+        return known
+
+    def _has(self, dotted: str) -> bool:
         if dotted in self._ends:
             return True
         rest = dotted

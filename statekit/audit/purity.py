@@ -44,35 +44,47 @@ class Purity:
         self.catalogue = catalogue
         self.reach = reach
         self._known: dict[FunctionIn, str] = {}
+        self._looked: dict[FunctionIn, tuple[str, list[FunctionIn]]] = {}
 
-    def outside_of(self, function: FunctionIn, deep: int = DEEP) -> str:
+    def outside_of(self, function: FunctionIn) -> str:
         """What else the answer depends on (the call that shows it); '' where nothing was seen."""
-        if function in self._known:
-            return self._known[function]
-        self._known[function] = ""
-        found = self._look(function, deep)
-        self._known[function] = found
-        return found
+        if function not in self._known:
+            self._known[function] = self._search(function)
+        return self._known[function]
 
-    def _look(self, function: FunctionIn, deep: int) -> str:
+    def _search(self, function: FunctionIn) -> str:
+        """Nearest first, a few calls deep: what is found does not depend on who asked before."""
+        level, seen = [function], {function}
+        for _ in range(DEEP):
+            found = next(filter(None, (self._own(one)[0] for one in level)), "")
+            if found:
+                return found
+            called = [one for each in level for one in self._own(each)[1] if one not in seen]
+            level = list(dict.fromkeys(called))
+            seen.update(level)
+        return ""
+
+    def _own(self, function: FunctionIn) -> tuple[str, list[FunctionIn]]:
+        """What a function shows itself, and the functions of the project it calls."""
+        if function not in self._looked:
+            self._looked[function] = self._look(function)
+        return self._looked[function]
+
+    def _look(self, function: FunctionIn) -> tuple[str, list[FunctionIn]]:
         facts = function.facts
-        if "sql" in facts.marks:
-            return "SQL"
         shipped = "static" in function.last or any(
             root_of(one) in SHIPPED or "static" in one.lower() for one in (*facts.reads, *facts.calls)
         )
+        outside, called = "SQL" if "sql" in facts.marks else "", []
         for chain in facts.calls:
-            found = self._call(function, chain, deep, shipped)
-            if found:
-                return found
-        return ""
+            place = self.places.of(function, chain)
+            if place and isinstance(place.what, FunctionIn):
+                called.append(place.what)
+            elif not outside and not (place and place.kind in {"class", "module"}):
+                outside = self._call(function, chain, shipped)
+        return outside, called
 
-    def _call(self, function: FunctionIn, chain: str, deep: int, shipped: bool) -> str:
-        place = self.places.of(function, chain)
-        if place and isinstance(place.what, FunctionIn):
-            return self.outside_of(place.what, deep - 1) if deep > 1 else ""
-        if place and place.kind in {"class", "module"}:
-            return ""
+    def _call(self, function: FunctionIn, chain: str, shipped: bool) -> str:
         dotted = self.project.dotted(function.module, chain)
         if dotted.startswith(PURE) or any(word in dotted for word in ABOUT_CODE):
             return ""

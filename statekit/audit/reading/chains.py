@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import builtins
 import re
+from functools import lru_cache
 
 __all__ = ["BUILTINS", "CHANGING", "each_of", "given", "parts_of", "root_of", "spell"]
 
@@ -35,6 +36,11 @@ _OF_APPS = re.compile(
 
 def spell(node: ast.AST) -> str | None:
     """The chain of an expression; None where it has none (a literal, an operation)."""
+    kind: type = type(node)
+    if kind is ast.Name:  # most are that, or an attribute of that
+        return node.id  # type: ignore[attr-defined, no-any-return]
+    if kind is ast.Attribute and type(node.value) is ast.Name and "__" not in node.attr:  # type: ignore[attr-defined]
+        return f"{node.value.id}.{node.attr}"  # type: ignore[attr-defined]
     tail: list[str] = []
     while True:
         kind = type(node)
@@ -105,6 +111,7 @@ def each_of(node: ast.AST) -> str | None:
     return chain if chain.endswith("[]") else chain + "[]"
 
 
+@lru_cache(1 << 17)
 def root_of(chain: str) -> str:
     """The name a chain begins with."""
     if "::" in chain:  # a variable of an enclosing function, whose name may have dots

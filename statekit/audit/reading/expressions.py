@@ -22,6 +22,14 @@ UNHEARD = {"print", "log", "logger", "logging", "LOGGER", "LOG"}
 """What is called so answers nothing: not worth a note."""
 
 
+LEAVES = frozenset(
+    kind
+    for base in (ast.expr_context, ast.boolop, ast.operator, ast.unaryop, ast.cmpop)
+    for kind in base.__subclasses__()
+) | {str, int, type(None)}
+"""Nothing is inside of these."""
+
+
 class Expressions:
     """Moves over the syntax; notes what is looked at, called and imported."""
 
@@ -65,16 +73,24 @@ class Expressions:
                 self._inside(node)
 
     def _inside(self, node: ast.AST) -> None:
+        visits = self._visit
         for name in node._fields:
             child = getattr(node, name, None)
-            if type(child) is list:
+            kind = type(child)
+            visit = visits.get(kind)
+            if visit:
+                visit(child)
+            elif isinstance(child, list):
                 self._each(child)
-            elif isinstance(child, ast.AST):
-                self._each((child,))
+            elif kind not in LEAVES and isinstance(child, ast.AST):
+                self._inside(child)
 
     def _one(self, node: ast.AST | None) -> None:
-        if node is not None:
-            self._each((node,))
+        visit = self._visit.get(type(node))
+        if visit:
+            visit(node)
+        elif node is not None:
+            self._inside(node)
 
     # -- names ------------------------------------------------------------------------------------------
 
