@@ -1,0 +1,66 @@
+"""The audit in the field: how much of what reviewers labelled it finds, and how much of what they cleared.
+
+Labels are JSON lines, a file a project: ``labels/`` was looked at while the analyser was tuned, ``heldout/`` was held
+back for its first measurement. Nothing of the projects is kept here. Fetch wheels without running anything, unpack
+each into ``FOLDER/<name>-<version>``, and ask:
+
+    pip download --no-deps --only-binary :all: -d wheels chainlit==2.12.0
+    python -m zipfile -e wheels/chainlit-2.12.0-*.whl FOLDER/chainlit-2.12.0
+    python -m tests.audit.field FOLDER
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from statekit.audit import Config, Finding, audit
+
+HERE = Path(__file__).parent
+SHOWN = {"high", "medium"}
+
+
+def main(folder: Path) -> None:
+    for name in ("labels", "heldout"):
+        total: Counter[str] = Counter()
+        for file in sorted((HERE / name).glob("*.jsonl")):
+            head, *labels = map(json.loads, file.read_text(encoding="utf-8").splitlines())
+            root = folder / f"{head['project']}-{head['version']}"
+            if root.exists():
+                found = audit([root], Config(), cache=False).findings
+                total.update(_counted(labels, list(found)))
+        _told(name, total)
+
+
+def _counted(labels: list[dict[str, Any]], findings: list[Finding]) -> Iterator[str]:
+    by_line = {(one.path, one.line): one for one in findings if one.confidence.value in SHOWN}
+    for label in labels:
+        if label.get("sure", True):
+            one = by_line.get((label["path"], label["line"]))
+            yield label["label"]
+            if one:
+                yield f"{label['label']} found"
+                yield f"{label['label']} found {one.confidence.value}"
+                if one.category.value == label["category"]:
+                    yield f"{label['label']} category"
+
+
+def _told(name: str, total: Counter[str]) -> None:
+    state, clear = total["state found"], total["clear found"]
+    high, high_clear = total["state found high"], total["clear found high"]
+    print(f"{name}: {total['state']} places that are state, {total['clear']} that are not")
+    print(
+        f"  recall {state / max(1, total['state']):.3f}, precision {state / max(1, state + clear):.3f}",
+        end="",
+    )
+    print(f", false positives {clear / max(1, total['clear']):.3f} of what is clear", end="")
+    print(f", category {total['state category'] / max(1, state):.3f}")
+    print(f"  high confidence alone: {high} found, precision {high / max(1, high + high_clear):.3f}")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
