@@ -88,7 +88,7 @@ def _ways(report: Report) -> str:
 
 
 def _footer(report: Report) -> str:
-    return f'{plural(report.files, "file")}, {plural(report.lines, "line")} read by statekit {escape(statekit.__version__)}; nothing of it was run. What a rule means: <code>statekit audit --explain SK101</code>.'
+    return f"{plural(report.files, 'file')}, {plural(report.lines, 'line')} read by statekit {escape(statekit.__version__)}; nothing of it was run. What a rule means: <code>statekit audit --explain SK101</code>."
 
 
 # -- inventory and filters ------------------------------------------------------------------------------------------
@@ -177,11 +177,7 @@ def _finding(one: Finding, report: Report) -> str:
 
 def _title(one: Finding, report: Report) -> str:
     rule = rules().get(one.rule)
-    named = (
-        f'<abbr title="{escape(rule.title)}">{escape(one.rule)}</abbr>'
-        if rule
-        else _text(one.rule)
-    )
+    named = f'<abbr title="{escape(rule.title)}">{escape(one.rule)}</abbr>' if rule else _text(one.rule)
     status = (
         f'<span class="pill status">{escape(STATUSES.get(one.status, one.status))}</span>'
         if one.status != "open"
