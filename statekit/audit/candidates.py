@@ -148,7 +148,7 @@ class Candidates:
                     changes=changes,
                 )
         for made, line, name, ran in facts.spawns:
-            if "." not in name and name not in function.module.vars:
+            if "." not in name and name not in function.module.vars and not self._own_kind(function, made):
                 yield State(
                     "spawn",
                     function.module,
@@ -162,6 +162,15 @@ class Candidates:
             yield State(
                 "decorator", function.module, facts.line, function.last, facts.within, function=function
             )
+
+    def _own_kind(self, function: FunctionIn, made: str) -> bool:
+        """Whether what is called like a thread is a class of the project that is none."""
+        place = self.states.places.of(function, made)
+        if place is None or not isinstance(place.what, ClassIn):
+            return False
+        return not any(
+            base.rpartition(".")[2] in {"Thread", "Process", "Timer"} for base in place.what.outside
+        )
 
     def _of_apps(self) -> Iterator[State]:
         for spelt, every in self.states.of_app.items():

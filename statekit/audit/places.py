@@ -73,7 +73,7 @@ class Places:
         self.rebound: dict[Var, list[tuple[FunctionIn, Write]]] = defaultdict(list)
         """What functions set variables of their own module to."""
         self._types: dict[object, ClassIn | None] = {}
-        self._found: dict[tuple[Module, str, str], Place | None] = {}
+        self._found: dict[tuple[Module, str, str, int], Place | None] = {}
         for function in project.functions():
             self._note(function)
 
@@ -106,15 +106,14 @@ class Places:
 
     def of(self, function: FunctionIn, chain: str, deep: int = DEEP) -> Place | None:
         """What the chain leads to, seen from a function; None if that cannot be told."""
-        facts = function.facts
-        key = (function.module, facts.within, chain)
-        bare = not function.params or root_of(chain) not in function.params
-        if bare and key in self._found:
-            return self._found[key]
-        found = self._follow(function, chain, deep) if deep else None
-        if bare and deep == DEEP:
-            self._found[key] = found
-        return found
+        if deep <= 0:
+            return None
+        # Each depth has answers of its own: so none depends on who asked first, and none is looked for twice.
+        given = function.facts.name if root_of(chain) in function.params else function.facts.within
+        key = (function.module, given, chain, deep)
+        if key not in self._found:
+            self._found[key] = self._follow(function, chain, deep)
+        return self._found[key]
 
     def _follow(self, function: FunctionIn, chain: str, deep: int) -> Place | None:
         parts = parts_of(chain)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from statekit.audit.judging.case import Case
 from statekit.audit.natures import Nature
+from statekit.audit.states import PLAIN
 
 __all__ = ["cleared_by_nature"]
 
@@ -28,7 +29,7 @@ def cleared_by_nature(case: Case) -> str:
         return "context local"
     if Nature.METRIC in natures:
         return "metrics of the process"
-    still = not any(c.at_run_time for c in case.state.changes)
+    still = not any(c.at_run_time and c.write.op in PLAIN for c in case.state.changes)
     if Nature.HARMLESS in natures and natures <= {Nature.HARMLESS, Nature.NONE} and still:
         return "harmless"
     if case.state.name in OF_MODULES:
