@@ -311,7 +311,7 @@ def test_the_demo_in_memory_diverges_endpoint_by_endpoint(tmp_path):
     assert json.loads((tmp_path / "report" / "report.json").read_text()) == told
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_the_demo_with_shared_state_does_not():
     with Embedded(ephemeral=True) as url:
         code, told = proven(
@@ -346,7 +346,7 @@ class Counter(FastHttpUser):
 """
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_an_asgi_app_and_a_fast_client(tmp_path):
     (tmp_path / "counting.py").write_text(ASGI)
     (tmp_path / "locustfile.py").write_text(FAST)
@@ -388,7 +388,7 @@ def test_a_locustfile_that_is_not_there_is_bad_usage():
     assert "nowhere.py" in done.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_interrupted_it_leaves_nothing_behind():
     with running("prove", "demo_app.wsgi:app", "-f", str(VISITS), STATE="memory") as run:
         for line in run.process.stderr:
