@@ -21,8 +21,6 @@ from tests.third_party import Stub
 
 PATIENT = Budget(decision=5, operation=10, connect=5)
 """Budgets for a loaded machine: a slow answer is still an answer."""
-MACHINE = 0.15
-"""Seconds that a machine with two such tests at a time may add to the slowest of hundreds of answers."""
 STORES = ("memory", "fakeredis", *SERVERS)
 COLOURS = ("blocking", "asyncio")
 

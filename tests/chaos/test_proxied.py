@@ -22,12 +22,13 @@ from statekit.store.outage import Budget
 from statekit.testing import Blocking, Proxy
 from tests.chaos.load import load, prepare
 from tests.chaos.visitor import HITS, Settings
-from tests.conftest import MACHINE
 from tests.servers import ANY, Server, binary, wait_until
 
 BUDGET = Budget(decision=0.1, operation=0.2, connect=0.2)
 CLIENT = 0.1
 """Seconds a client of the caller's own waits."""
+MACHINE = 0.15
+"""Seconds that a thread may have to wait for its turn on the processor."""
 
 
 @pytest.fixture(scope="module")

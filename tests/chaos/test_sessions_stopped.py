@@ -22,7 +22,6 @@ from statekit import AsyncStateKit, Encryption, StateKit
 from statekit.store.outage import Budget
 from statekit_asgi import StatekitMiddleware, session_outage
 from statekit_flask import StatekitFlask
-from tests.conftest import MACHINE
 from tests.servers import Server, binary, wait_until
 
 BUDGET = Budget()
@@ -30,6 +29,8 @@ POLICIES = ("raise", "anonymous", "last-seen")
 BRIEF = {("anonymous", "GET"), ("anonymous", "POST"), ("last-seen", "GET")}
 """Where something is shown instead of the session, a page waits for one decision; else as long as any operation may
 take. Reading the session is its one round trip, and what was not read is not written."""
+MACHINE = 0.1
+"""Seconds a thread may have to wait for its turn on the processor, on top of its budget."""
 USERS = 6
 STOPPED = 2.0
 SITE = "https://site.test"
