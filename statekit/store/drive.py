@@ -309,11 +309,12 @@ class RedisTransport:
 
     def _open(self) -> None:
         """Open a connection for whoever comes next."""
+        opening = self._opening  # a fork puts another in its place
         try:
             with contextlib.suppress(theirs.RedisError, OSError):
                 self._idle.append(self._connected(OPENING))
         finally:
-            self._opening.release()
+            opening.release()
 
     def drop(self, connection: Any) -> None:
         """Give a connection back closed: nobody may meet the replies that are still on their way."""
@@ -333,11 +334,17 @@ class RedisTransport:
             self._pool.disconnect()
 
     def after_fork(self) -> None:
-        """Forget the parent's sockets without closing them: they are still the parent's."""
+        """Forget the parent's connections. This process's copies of ours are closed, which the parent does not notice.
+
+        A thread that is a greenlet survives a fork: it would read its parent's reply, and keep its connection for us.
+        """
         self._idle.clear()
         self._opening = threading.Lock()
         # redis-py takes the pool's lock before it replaces it, and a thread of the parent may have held it
         self._pool._lock = threading.RLock()  # noqa: SLF001
+        if self._owned:
+            for connection in self._pool._in_use_connections:  # noqa: SLF001 - what is idle here is in use there
+                connection.disconnect()
         self._pool.reset()
 
     def describe(self) -> str:

@@ -115,7 +115,7 @@ def test_a_killed_worker_takes_nothing_with_it(
     seen = sum((visitor.seen for visitor in visitors), Counter[str]())
     print(f"\n{server.options}: {len(killed)} workers killed; {dict(seen)}")
 
-    assert [wrong for visitor in visitors for wrong in visitor.wrong] == []
+    assert [wrong for visitor in visitors for wrong in visitor.wrong] == [], server.told()
     assert all(visitor.kept > 1 for visitor in visitors), "everybody was served"
     assert seen["allowed"] <= 300
     assert seen["degraded"] == 0

@@ -6,6 +6,8 @@ import asyncio
 import os
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 import traceback
@@ -19,7 +21,7 @@ from statekit.store.op import command
 from statekit.store.pulse import Pulse
 from statekit.store.push import Push
 from tests.conftest import PATIENT
-from tests.servers import wait_until
+from tests.servers import Server, binary, wait_until
 
 ROUNDS = 200
 
@@ -181,6 +183,13 @@ def test_forking_in_the_middle_of_everything(valkey_url: str, namespace: str) ->
             thread.join()
     assert not failures
     kit.close()
+
+
+def test_a_greenlet_that_lives_on_in_the_child_hears_nothing_meant_for_the_parent(namespace: str) -> None:
+    """Threads end with a fork, greenlets do not: the copy would read the parent's reply, and keep its connection."""
+    with Server(binary("valkey")) as store:
+        script = [sys.executable, "-m", "tests.greenlets_that_fork", store.url, namespace]
+        subprocess.run(script, check=True, timeout=60)
 
 
 def test_nothing_starts_in_a_child_before_everything_of_the_parent_is_dropped() -> None:
