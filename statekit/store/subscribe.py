@@ -87,7 +87,8 @@ class RedisSubscriber:
         return int(sock.fileno())
 
     def close(self) -> None:
-        with contextlib.suppress(StoreError), self._translated():
+        # ValueError: fakeredis cannot be closed while another thread is reading from it
+        with contextlib.suppress(StoreError, ValueError), self._translated():
             self._connection.disconnect()
 
 
