@@ -81,13 +81,20 @@ class Lives:
             self._by_cached_getter(function, found)
             if function in self.reach.startup and function not in self.reach.runtime:
                 self._made_at_startup(function, found)
+        self._kept_by_apps(kept, found)
+        for one in self.reach.routing - self.reach.serving:
+            found.setdefault(one, "routes")
+        self._of_unknown_life(found)
+        return self._held_by(found)
+
+    def _kept_by_apps(
+        self, kept: Mapping[str, Sequence[tuple[FunctionIn, Write]]], found: dict[ClassIn, str]
+    ) -> None:
         for name, writes in kept.items():
             for function, write in writes:
                 owner = write.value and self.places.class_of(function, write.value)
                 if owner:
                     found.setdefault(owner, f"app:{name}")
-        self._of_unknown_life(found)
-        return self._held_by(found)
 
     def _by_nature(self, one: ClassIn, found: dict[ClassIn, str]) -> None:
         if one in self.reach.registered:
@@ -145,7 +152,12 @@ class Lives:
             for name, writes in (each for base in one.line() for each in self.places.assigned_of(base)):
                 for function, write in writes:
                     held = write.value and self.places.class_of(function, write.value)
-                    if held and held not in found and function.last in BUILDERS:
+                    if held and held not in found and (function.last in BUILDERS or _lazily(function, write)):
                         found[held] = f"attribute:{one.name}.{name}"
                         todo.append(held)
         return found
+
+
+def _lazily(function: FunctionIn, write: Write) -> bool:
+    """Whether it is made where there was none before."""
+    return write.op == "=" and write.target in function.facts.tests

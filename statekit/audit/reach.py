@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from enum import StrEnum
 
 from statekit.audit.catalogue import Catalogue
@@ -86,6 +86,10 @@ class Reach:
         self.serving: set[ClassIn] = set()
         """Classes with an object for each request, connection or message."""
         self._perhaps: list[FunctionIn] = []
+        self._assembling: set[FunctionIn] = set()
+        """Functions that put an application together: no request does that, whatever seems to call them."""
+        self.routing: set[ClassIn] = set()
+        """Classes whose objects hand their own methods to a router, or have handlers inside their methods."""
         self.registered: set[ClassIn] = set()
         """Classes given to a framework: middleware, handlers."""
         self._last = {one.last for one in project.functions()}
@@ -96,7 +100,7 @@ class Reach:
             self._connect(function)
         self._adopt()
         self._serve()
-        self.runtime = self._closure(self.handlers)
+        self.runtime = self._closure(self.handlers, self._assembling - self.handlers.keys())
         self.startup = self._closure(self._roots())
         mains = [module.functions["<main>"] for module in project.modules if not module.facts.error]
         self.command = self._closure([*self.commands, *mains])
@@ -218,11 +222,20 @@ class Reach:
                 return True
         return False
 
+    def _routes(self, method: FunctionIn) -> None:
+        owner = method.module.classes.get(method.facts.within)
+        if owner:
+            self.routing.add(owner)
+
     def _serve(self) -> None:
         """Methods that take a request, or of views, and that no other calls are called by the framework."""
         for method in self._perhaps:
             if not self.callers.get(method):
                 self.handlers.setdefault(method, "takes a request")
+        for handler in self.handlers:
+            outer = handler.module.functions.get(handler.facts.outer)
+            if outer and handler.facts.decorators:
+                self._routes(outer)
         for owner in self.serving:
             for name, method in owner.methods.items():
                 if name not in {"__init__", "__new__", "as_view"} and not self.callers.get(method):
@@ -236,7 +249,8 @@ class Reach:
             for found in self._called(function, chain):
                 self._edge(function, found)
             if chain.rpartition(".")[2] in MAKERS and function not in self.handlers:
-                self.starters.add(function)
+                self._assembling.add(function)
+        self.starters |= self._assembling
         for decorator in facts.decorators:
             self._wrapped(function, decorator.text)
         for chain in facts.reads:
@@ -342,6 +356,8 @@ class Reach:
             self._edge(function, given)
         elif last in known.routers or callee in known.routers:
             self.handlers.setdefault(given, f"given to {last}")
+            if bare_self(chain):
+                self._routes(given)
         else:
             self._edge(function, given)
 
@@ -354,14 +370,16 @@ class Reach:
 
     # -- closures -----------------------------------------------------------------------------------------------------
 
-    def _closure(self, roots: Iterable[FunctionIn]) -> dict[FunctionIn, FunctionIn | None]:
-        """All that is reached, each with who calls it on the shortest way."""
+    def _closure(
+        self, roots: Iterable[FunctionIn], beyond: Container[FunctionIn] = ()
+    ) -> dict[FunctionIn, FunctionIn | None]:
+        """All that is reached, each with who calls it on the shortest way; not what is `beyond`, nor through it."""
         reached: dict[FunctionIn, FunctionIn | None] = dict.fromkeys(roots)
         todo = deque(reached)
         while todo:
             one = todo.popleft()
             for called in self.edges.get(one, ()):
-                if called not in reached:
+                if called not in reached and called not in beyond:
                     reached[called] = one
                     todo.append(called)
         return reached
@@ -374,6 +392,11 @@ class Reach:
     def _starts(self, function: FunctionIn) -> bool:
         last = function.last
         return last in self.catalogue.startup_names or last.startswith(self.catalogue.prefixes)
+
+
+def bare_self(chain: str) -> bool:
+    """Whether a chain names a method of the own object."""
+    return chain.startswith("self.") and chain.count(".") == 1 and chain[-1] != ")"
 
 
 def is_outside(thing: object) -> bool:

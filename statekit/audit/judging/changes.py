@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+from statekit.audit.facts import Value
 from statekit.audit.judging.case import Case
 from statekit.audit.reach import Phase
 from statekit.audit.states import BUILDERS, Change
 from statekit.audit.words import words_of
 
-__all__ = ["REMOVING", "at_run_time", "follows", "lazy", "reads_data"]
+__all__ = ["REMOVING", "at_run_time", "follows", "lazy", "reads_data", "texts"]
 
 REMOVING = {"del", "pop", "popitem", "popleft", "clear", "remove", "discard", "cache_clear"}
 FILLING = {"=", "[]=", "append", "update", "add"}
@@ -48,6 +51,13 @@ def follows(case: Case, change: Change) -> bool:
 def reads_data(outside: str) -> bool:
     """Whether a call reads what may change, not whether files are there."""
     return outside.rpartition(".")[2] not in ABOUT_FILES
+
+
+def texts(value: Value) -> Iterator[str]:
+    """All that is named in a value."""
+    yield value.text
+    for one in (*value.parts, *(its for _, its in value.named)):
+        yield from texts(one)
 
 
 def _registers(case: Case, change: Change) -> bool:

@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 
 from statekit.audit.judging.case import Case
-from statekit.audit.judging.changes import REMOVING, lazy
+from statekit.audit.judging.changes import REMOVING, lazy, texts
 from statekit.audit.model import Category
 from statekit.audit.natures import Nature
 from statekit.audit.states import Change
@@ -38,6 +38,19 @@ PUT_IN = {
     Nature.EVENT: Category.EVENT_BUS,
     Nature.CLIENT: Category.CLIENT_POOL,
 }
+BUSY = {
+    "running",
+    "busy",
+    "progress",
+    "processing",
+    "active",
+    "syncing",
+    "updating",
+    "refreshing",
+    "locked",
+    "started",
+}
+"""Words of flags that keep others out while something is done."""
 IDS = {"id", "key", "uid", "uuid", "name", "hash"}
 
 
@@ -66,6 +79,16 @@ def _names(case: Case, run: list[Change]) -> Iterable[tuple[str, float]]:
     yield from ((c.function.last, 0.25) for c in run[:6])
     yield from zip(reversed(state.module.dotted), (0.5, 0.3), strict=False)
     yield state.module.facts.notes.get(state.line, ""), 0.5
+    yield state.annotation, 0.4
+    yield from _shared({one for _, value in state.values for one in texts(value)}, 0.8)
+    yield from _shared({one for c in run if c.write.value for one in texts(c.write.value)}, 0.8)
+    yield from _shared({hint for c in run for hint in c.function.params.values()}, 0.6)
+
+
+def _shared(names: Iterable[str], weight: float) -> Iterable[tuple[str, float]]:
+    """Names that have a weight together."""
+    told = [name.rpartition(".")[2] for name in sorted(names) if name]
+    return ((name, weight / len(told)) for name in told)
 
 
 def _by_function(case: Case, run: list[Change], points: dict[Category, float]) -> None:
@@ -77,7 +100,7 @@ def _by_function(case: Case, run: list[Change], points: dict[Category, float]) -
         for category, weight in ((Category.RATE_LIMITER, 1.0), (Category.MEMO_CACHE, 0.7)):
             if category in points:
                 points[category] += weight
-        if "last" in case.words:
+        if "last" in case.words and Nature.CONTAINER in case.natures:
             points[Category.RATE_LIMITER] += 1.0
     if _whole(run) and any(case.tools.purity.outside_of(c.function) for c in run):
         points[Category.MEMO_CACHE] += 0.8
@@ -116,10 +139,18 @@ def _by_form(case: Case, run: list[Change], points: dict[Category, float]) -> No
     counted = any(c.write.op == "+=" and not c.attribute for c in run)
     if Nature.COUNTER in natures or (counted and (number or "int" in state.annotation)):
         points[Category.COUNTER] += 3.0
+    if case.words & BUSY and _taken(run):
+        points[Category.LOCK] += 4.0
     if _whole(run) and Category.TENANT_CONFIG in points:
         points[Category.TENANT_CONFIG] += 1.0
     if state.shape == "app" and "config" in state.under[0]:
         points[Category.TENANT_CONFIG] += 1.5
+
+
+def _taken(run: list[Change]) -> bool:
+    """Whether somebody looks that it is free before taking it."""
+    looked = any(c.write.target in c.function.facts.tests for c in run)
+    return looked and {c.write.value.text for c in run if c.write.value} == {"True", "False"}
 
 
 def _whole(run: list[Change]) -> bool:
@@ -132,5 +163,6 @@ def _unnamed(case: Case, run: list[Change]) -> Category:
     keyed = any(IDS & set(words_of(c.write.key)[-1:]) for c in run)
     if Nature.CONTAINER in case.natures and keyed and any(c.write.op in REMOVING for c in run):
         return Category.SESSION_STORE
-    fetched = any(case.tools.purity.outside_of(c.function) for c in run)
+    put = Nature.CONTAINER in case.natures and any(c.write.op == "[]=" for c in run)
+    fetched = put and any(case.tools.purity.outside_of(c.function) for c in run)
     return Category.MEMO_CACHE if fetched else Category.OTHER_SINGLETON

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
-from statekit.audit.facts import Value
 from statekit.audit.judging.case import Case, Verdict
-from statekit.audit.judging.changes import REMOVING, at_run_time, follows, lazy, reads_data
+from statekit.audit.judging.changes import REMOVING, at_run_time, follows, lazy, reads_data, texts
 from statekit.audit.judging.purpose import purpose
 from statekit.audit.model import Category, Confidence
 from statekit.audit.natures import Nature
@@ -138,7 +137,7 @@ def _state(case: Case, run: list[Change]) -> Verdict:
 
 def _dual(case: Case, run: list[Change]) -> bool:
     """Whether the same is kept in a shared store where there is one."""
-    said = [*case.state.under, *(text for _, value in case.state.values for text in _texts(value))]
+    said = [*case.state.under, *(text for _, value in case.state.values for text in texts(value))]
     for change in run:
         facts = change.function.facts
         said += facts.tests
@@ -147,13 +146,6 @@ def _dual(case: Case, run: list[Change]) -> bool:
         ):  # else it is kept in front of the shared store, not instead
             said += facts.calls
     return any(SHARED.search(one) for one in said)
-
-
-def _texts(value: Value) -> Iterator[str]:
-    """All that is named in a value."""
-    yield value.text
-    for one in (*value.parts, *(its for _, its in value.named)):
-        yield from _texts(one)
 
 
 def _confidence(case: Case, run: list[Change]) -> Confidence:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from typing import ClassVar
 
 from statekit.audit.facts import Class
@@ -15,6 +16,10 @@ from statekit.audit.reading.values import value_of
 __all__ = ["Walker"]
 
 FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef
+SQL = re.compile(
+    r"\s*(select\b.+?\bfrom\b|insert (or|into)\b|update\s+\S+\s+set\b|delete from\b)",
+    re.IGNORECASE | re.DOTALL,
+)
 KEY_ERRORS = {"KeyError", "LookupError", "AttributeError", "IndexError"}
 
 
@@ -152,7 +157,7 @@ class Walker(Assignments):
             head = value[:40].lower()
             if "too many" in head or "rate limit" in head or "try again" in head:
                 self._scope.marks.add("429")
-            elif head.lstrip()[:7] in {"select ", "insert ", "update ", "delete "}:
+            elif SQL.match(value):
                 self._scope.marks.add("sql")
 
     # -- functions and classes -----------------------------------------------------------------------------
