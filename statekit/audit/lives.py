@@ -79,7 +79,7 @@ class Lives:
             self._by_nature(one, found)
         for function in self.project.functions():
             self._by_cached_getter(function, found)
-            if function in self.reach.startup and function not in self.reach.runtime:
+            if function in self.reach.early and function not in self.reach.runtime:
                 self._made_at_startup(function, found)
         self._kept_by_apps(kept, found)
         for one in self.reach.routing - self.reach.serving:

@@ -7,6 +7,7 @@ from statekit.audit.places import Places
 from statekit.audit.project import FunctionIn, Project
 from statekit.audit.reach import Reach
 from statekit.audit.reading.chains import root_of
+from statekit.audit.words import words_of
 
 __all__ = ["Purity"]
 
@@ -32,6 +33,13 @@ ABOUT_CODE = (
 
 
 PURE = ("re.", "os.path.join", "logging.", "logger.", "math.", "json.", "inspect.", "importlib.", "typing.")
+OF_CONTAINERS_TOO = {
+    "write", "remove", "replace", "copy", "create", "insert", "send", "run", "call", "save", "move", "put", "fetch", "store", "flush",
+}  # fmt: skip
+"""Names of effects that containers, texts and signals have too."""
+OUTSIDE = {
+    "open", "f", "fh", "fp", "file", "session", "db", "self", "subprocess", "client", "os", "shutil", "asyncio", "requests", "httpx",
+}  # fmt: skip
 READING = {"open", "read_text", "read_bytes", "exists", "isfile", "glob", "listdir", "iterdir"}
 
 
@@ -120,13 +128,17 @@ class Purity:
                     return found or "SQL"
                 continue
             dotted = self.project.dotted(function.module, chain)
-            last = dotted.rpartition(".")[2]
-            if last in self.catalogue.effects and (
-                last == "open" or ("." in dotted and not dotted.startswith(("logger.", "logging.", "log.")))
-            ):
-                if last in {"write", "remove", "replace", "copy", "create", "insert", "send", "run", "call", "save", "move"} and root_of(chain) not in {
-                    "f", "file", "session", "db", "self", "subprocess", "client", "os", "shutil", "asyncio",
-                }:  # fmt: skip
-                    continue
+            if dotted.rpartition(".")[2] in self.catalogue.effects and self._reaches_out(chain, dotted):
                 return dotted
         return ""
+
+    def _reaches_out(self, chain: str, dotted: str) -> bool:
+        """Whether a call named like one with an effect is made to something that can have one."""
+        *held, last = dotted.split(".")
+        if not held or held[0] in {"logger", "logging", "log"}:
+            return False
+        if last not in OF_CONTAINERS_TOO:
+            return True
+        if root_of(chain) == "self" and len(held) == 2:
+            return any(word in self.catalogue.impure_roots for word in words_of(held[1]))
+        return root_of(chain) in OUTSIDE

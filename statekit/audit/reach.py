@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict, deque
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator, Mapping
 from enum import StrEnum
 
 from statekit.audit.catalogue import Catalogue
@@ -83,8 +83,12 @@ class Reach:
         self.commands: set[FunctionIn] = set()
         self.edges: dict[FunctionIn, set[FunctionIn]] = defaultdict(set)
         self.callers: dict[FunctionIn, set[FunctionIn]] = defaultdict(set)
+        self._calls: dict[FunctionIn, set[FunctionIn]] = defaultdict(set)
+        """Of the edges those that are calls: what is only named or given away runs later, if ever."""
         self.serving: set[ClassIn] = set()
         """Classes with an object for each request, connection or message."""
+        self.decorating: set[FunctionIn] = set()
+        """Functions that are used as decorators somewhere."""
         self._perhaps: list[FunctionIn] = []
         self._assembling: set[FunctionIn] = set()
         """Functions that put an application together: no request does that, whatever seems to call them."""
@@ -101,9 +105,11 @@ class Reach:
         self._adopt()
         self._serve()
         self.runtime = self._closure(self.handlers, self._assembling - self.handlers.keys())
-        self.startup = self._closure(self._roots())
+        self.startup = self._closure(self._roots(), edges=self._calls)
         mains = [module.functions["<main>"] for module in project.modules if not module.facts.error]
-        self.command = self._closure([*self.commands, *mains])
+        self.command = self._closure([*self.commands, *mains], edges=self._calls)
+        self.early = self._closure(self._roots())
+        """All that the start names, also what it only gives away."""
 
     # -- questions ---------------------------------------------------------------------------------------------
 
@@ -248,6 +254,7 @@ class Reach:
         for chain in facts.calls:
             for found in self._called(function, chain):
                 self._edge(function, found)
+                self._calls[function].add(found)
             if chain.rpartition(".")[2] in MAKERS and function not in self.handlers:
                 self._assembling.add(function)
         self.starters |= self._assembling
@@ -267,6 +274,7 @@ class Reach:
         """What a decorator of the project puts around a function runs with it."""
         place = self.places.of(function, decorator) if decorator.rpartition(".")[2] in self._last else None
         if place and isinstance(place.what, FunctionIn):
+            self.decorating.add(place.what)
             inside = place.what.name + "."
             for name, inner in place.what.module.functions.items():
                 if name.startswith(inside):
@@ -367,18 +375,24 @@ class Reach:
             outer = function.module.functions.get(function.facts.outer)
             if outer and function not in self.handlers and not function.facts.decorators:
                 self._edge(outer, function)
+                if function.last in outer.facts.calls:
+                    self._calls[outer].add(function)
 
     # -- closures -----------------------------------------------------------------------------------------------------
 
     def _closure(
-        self, roots: Iterable[FunctionIn], beyond: Container[FunctionIn] = ()
+        self,
+        roots: Iterable[FunctionIn],
+        beyond: Container[FunctionIn] = (),
+        edges: Mapping[FunctionIn, set[FunctionIn]] | None = None,
     ) -> dict[FunctionIn, FunctionIn | None]:
         """All that is reached, each with who calls it on the shortest way; not what is `beyond`, nor through it."""
+        ways = self.edges if edges is None else edges
         reached: dict[FunctionIn, FunctionIn | None] = dict.fromkeys(roots)
         todo = deque(reached)
         while todo:
             one = todo.popleft()
-            for called in self.edges.get(one, ()):
+            for called in ways.get(one, ()):
                 if called not in reached and called not in beyond:
                     reached[called] = one
                     todo.append(called)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from statekit.audit.facts import Value
 from statekit.audit.judging.case import Case
+from statekit.audit.project import FunctionIn
 from statekit.audit.reach import Phase
 from statekit.audit.states import BUILDERS, Change
 from statekit.audit.words import words_of
@@ -44,7 +45,8 @@ def lazy(change: Change) -> bool:
 
 def follows(case: Case, change: Change) -> bool:
     """Whether the function that writes first compares a version with one kept outside."""
-    asked = {word for chain in change.function.facts.tests for word in words_of(chain)}
+    others = (chain for chain in change.function.facts.tests if case.state.name not in chain)
+    asked = {word for chain in others for word in words_of(chain)}
     return bool(asked & VERSIONS) and bool(case.tools.purity.outside_of(change.function))
 
 
@@ -67,10 +69,20 @@ def _registers(case: Case, change: Change) -> bool:
         return False
     if function.last.startswith(REGISTERING) or function.last in WRAPPING:
         return write.op not in REMOVING and change.phase is not Phase.RUNTIME
+    if change.phase is not Phase.RUNTIME and write.op not in REMOVING and _decorates(case, function):
+        return True
     returned = {one.text for one in function.facts.returns if one.kind == "chain"}
     if any(f"{function.name}.{one}" in function.module.functions for one in returned):
         return True
     return bool(write.value and write.value.text in returned and write.value.text in function.params)
+
+
+def _decorates(case: Case, function: FunctionIn) -> bool:
+    """Whether it is a decorator, or what a decorator with arguments returns."""
+    outer = function.module.functions.get(function.facts.outer)
+    returned = {one.text for one in outer.facts.returns} if outer else set()
+    known = case.tools.reach.decorating
+    return function in known or (outer in known and function.last in returned)
 
 
 def _builds(case: Case, change: Change) -> bool:

@@ -28,6 +28,20 @@ ABOUT_ITSELF = {
 SAYING = {"warn", "warning", "info", "debug", "error", "log", "exception", "print", "echo"}
 SAID = {"warned", "warnings", "warning", "logged", "reported", "once", "notified", "sampled", "sample"}
 SHARED = re.compile(r"redis|valkey|memcache", re.IGNORECASE)
+KEEPING = {"add", "append", "discard", "remove"}
+ENDING = (
+    "close",
+    "stop",
+    "shutdown",
+    "aclose",
+    "_close",
+    "_stop",
+    "lifespan",
+    "__aexit__",
+    "__exit__",
+    "drain",
+    "_drain",
+)
 GOING_ON = {Nature.TASK, Nature.THREAD, Nature.PROCESS, Nature.QUEUE, Nature.EVENT}
 
 
@@ -40,9 +54,23 @@ def written(case: Case) -> Verdict:
     cleared = _cleared(case, run)
     if cleared:
         return case.clear(cleared)
-    if all(map(lazy, run)) and not any(c.write.op in REMOVING for c in run):
+    if _fills(run):
         return _filled_once(case, run)
     return _state(case, run)
+
+
+def _fills(run: list[Change]) -> bool:
+    """Whether it is written only where nothing was; who fills it may make room by dropping something else."""
+    filled = [c for c in run if c.write.op not in REMOVING]
+    mine = {(c.function, c.write.key) for c in filled}
+    filling = {function for function, _ in mine}
+    dropped = (c for c in run if c.write.op in REMOVING)
+    return all(map(lazy, filled)) and all(
+        c.write.op in {"popitem", "pop", "del"}
+        and c.function in filling
+        and (c.function, c.write.key) not in mine
+        for c in dropped
+    )
 
 
 def _cleared(case: Case, run: list[Change]) -> str:
@@ -120,13 +148,31 @@ def _more_than_a_memo(case: Case, run: list[Change]) -> bool:
     calls = [c.function.facts.calls for c in run]
     if state.shape != "class_attribute" and any(chain in clocks for one in calls for chain in one):
         return True
+    if any(c.phase is Phase.RUNTIME and _handed_over(c) for c in run):
+        return True
     if any(c.write.op in {"append", "add"} for c in run) and Nature.CONTAINER in case.natures:
         return not all(any(chain.rpartition(".")[2] in SAYING for chain in one) for one in calls)
     return bool(case.put_in(run) & GOING_ON)
 
 
+def _handed_over(change: Change) -> bool:
+    """Whether what is kept comes from the caller, not from the function that keeps it."""
+    value = change.write.value
+    return change.write.op == "[]=" and value is not None and value.text in change.function.params
+
+
+def _kept_alive(case: Case, run: list[Change]) -> bool:
+    """A set of tasks that nobody looks at: it only keeps them from being collected before they end."""
+    if case.put_in(run) != {Nature.TASK} or not all(c.write.op in KEEPING for c in run):
+        return False
+    changing = {c.function for c in case.state.changes}
+    return all(one in changing or one.last.startswith(ENDING) for one in case.state.readers)
+
+
 def _state(case: Case, run: list[Change]) -> Verdict:
     category = purpose(case, run)
+    if _kept_alive(case, run):
+        return case.found(category, Confidence.LOW, "keeps work from being collected", run)
     if _dual(case, run):
         return case.found(category, Confidence.LOW, "the memory branch beside a shared backend", run)
     weak = any("WeakSet" in value.text or "WeakKey" in value.text for _, value in case.state.values)
@@ -141,6 +187,8 @@ def _dual(case: Case, run: list[Change]) -> bool:
     for change in run:
         facts = change.function.facts
         said += facts.tests
+        if case.state.holds:
+            continue  # one of its methods may well talk to a shared store, too
         if (
             change.write.target not in facts.tests
         ):  # else it is kept in front of the shared store, not instead

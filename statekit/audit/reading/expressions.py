@@ -212,3 +212,5 @@ class Expressions:
             chain = spell(keyword.value)
             if chain:
                 passed.add((callee, keyword.arg or "**", chain))
+            elif keyword.arg in ("on_startup", "on_shutdown") and type(keyword.value) is ast.List:
+                passed.update((callee, keyword.arg, spell(one) or "") for one in keyword.value.elts)

@@ -29,6 +29,8 @@ class Scope:
         """How the method calls its object: the first parameter."""
         self.params: dict[str, str] = {}
         self.locals: set[str] = set()
+        self.inner: set[str] = set()
+        """The functions defined inside."""
         self.globals: set[str] = set()
         self.outers: set[str] = set()
         self.aliases: dict[str, str] = {}
@@ -191,6 +193,8 @@ class Scope:
                     held = self.holds.get(one.text)
                     if held:
                         yield held[1]
+                    elif one.text in self.params or one.text in self.inner:
+                        yield one  # a decorator hands back what it was given, or what it made of it
                     continue
                 yield one._replace(text=placed)
             else:

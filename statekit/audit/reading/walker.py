@@ -169,6 +169,7 @@ class Walker(Assignments):
         self._each(one.annotation for one in node.args.args if type(one.annotation) is ast.Subscript)
         if not before.is_module:
             before.locals.add(node.name)
+            before.inner.add(node.name)
         within = self._class or before.within
         name = ".".join(filter(None, (self._class or ("" if before.is_module else before.name), node.name)))
         scope = Scope(name, within, before)
