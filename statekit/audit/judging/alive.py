@@ -16,7 +16,7 @@ from statekit.audit.words import words_of
 
 __all__ = ["alive"]
 
-CLIENTS = {"client", "clients", "engine", "pool", "redis", "driver", "producer"}
+CLIENTS = {"client", "clients", "conn", "connection", "engine", "pool", "redis", "driver", "producer"}
 WORKING = {Nature.THREAD, Nature.TASK, Nature.PROCESS}
 
 
@@ -68,7 +68,8 @@ def _of_a_request(case: Case) -> bool:
 def _holding(case: Case) -> Verdict | None:
     """An object that keeps a client, or what it read once; or a name that says client, set to something unknown."""
     state = case.state
-    if state.holds and state.shape in {"container", "instance", "app"}:
+    itself = state.shape == "class_attribute" and state.holds is case.owner
+    if state.holds and (itself or state.shape in {"container", "instance", "app"}):
         still = not any(c.attribute and c.at_run_time for c in state.changes)
         if still and case.keeps_client(state.holds):
             return case.found(Category.CLIENT_POOL, Confidence.MEDIUM, "an object that keeps a client")

@@ -37,7 +37,7 @@ def lazy(change: Change) -> bool:
     write = change.write
     if write.op == "setdefault":
         return True
-    if write.op not in FILLING:
+    if write.op not in FILLING or (write.value is not None and write.value.kind == "none"):
         return False
     target = write.target
     return any(one == target or one.startswith(target + "[") for one in change.function.facts.tests)

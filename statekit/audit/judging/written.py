@@ -49,13 +49,12 @@ def written(case: Case) -> Verdict:
     """The verdict on a candidate by what is written to it."""
     state = case.state
     run = [c for c in state.changes if at_run_time(case, c)]
-    if state.holds:
-        run = [c for c in run if c.attribute or not lazy(c)] or run
-    cleared = _cleared(case, run)
+    later = [c for c in run if c.attribute or not lazy(c)] if state.holds else []
+    cleared = _cleared(case, later or run)
     if cleared:
         return case.clear(cleared)
-    if _fills(run):
-        return _filled_once(case, run)
+    if _fills(later or run):
+        return _filled_once(case, later or run)
     return _state(case, run)
 
 
