@@ -30,7 +30,7 @@ STRONG: dict[Category, str] = {
     Category.CLIENT_POOL: "client engine engines pool db database driver redis http mongo producer browser requests",
 }  # fmt: skip
 WEAK: dict[Category, str] = {
-    Category.RATE_LIMITER: "limit limits rate bucket buckets hits failures blocked failed window retry last",
+    Category.RATE_LIMITER: "limit limits rate bucket buckets hits failures blocked failed window retry",
     Category.SESSION_STORE: "auth user users states chat history histories context contexts messages memory code codes pending "
     "dialog wizard thread_ids logged",
     Category.FLAG_CACHE: "enabled disabled switch mode",

@@ -74,7 +74,8 @@ def _registers(case: Case, change: Change) -> bool:
     returned = {one.text for one in function.facts.returns if one.kind == "chain"}
     if any(f"{function.name}.{one}" in function.module.functions for one in returned):
         return True
-    return bool(write.value and write.value.text in returned and write.value.text in function.params)
+    given = write.value.text if write.value else ""
+    return write.op != "=" and given in returned and given in function.params
 
 
 def _decorates(case: Case, function: FunctionIn) -> bool:

@@ -51,6 +51,8 @@ BUSY = {
     "started",
 }
 """Words of flags that keep others out while something is done."""
+NOTED = {"seen", "known", "activity", "request", "prompt", "update", "updated", "usage", "values", "access", "used", "heartbeat"}
+"""What is noted as the last of its kind for others to see, not to hold somebody back."""
 IDS = {"id", "key", "uid", "uuid", "name", "hash"}
 
 
@@ -100,7 +102,7 @@ def _by_function(case: Case, run: list[Change], points: dict[Category, float]) -
         for category, weight in ((Category.RATE_LIMITER, 1.0), (Category.MEMO_CACHE, 0.7)):
             if category in points:
                 points[category] += weight
-        if "last" in case.words and Nature.CONTAINER in case.natures:
+        if "last" in case.words and Nature.CONTAINER in case.natures and not case.words & NOTED:
             points[Category.RATE_LIMITER] += 1.0
     if _whole(run) and any(case.tools.purity.outside_of(c.function) for c in run):
         points[Category.MEMO_CACHE] += 0.8
