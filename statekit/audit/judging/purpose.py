@@ -53,7 +53,7 @@ BUSY = {
 """Words of flags that keep others out while something is done."""
 NOTED = {"seen", "known", "activity", "request", "prompt", "update", "updated", "usage", "values", "access", "used", "heartbeat"}
 """What is noted as the last of its kind for others to see, not to hold somebody back."""
-IDS = {"id", "key", "uid", "uuid", "name", "hash"}
+IDS = {"id", "uid", "uuid"}
 
 
 def purpose(case: Case, run: list[Change], start: Mapping[Category, float] | None = None) -> Category:
