@@ -120,7 +120,9 @@ def _read_once(case: Case) -> str:
 def _lock(case: Case) -> Verdict:
     """A lock is judged by what is done while it is held, never by its constructor."""
     state = case.state
-    users = state.readers or state.module.functions.values()
+    users = sorted(
+        state.readers or state.module.functions.values(), key=lambda one: (one.module.path, one.facts.line)
+    )
     effect = next(filter(None, (_guarded(case, one) for one in users)), "")
     if effect:
         reason = f"guards {effect}, which other processes do too"

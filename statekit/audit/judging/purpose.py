@@ -14,7 +14,7 @@ from statekit.audit.words import hinted, words_of
 
 __all__ = ["purpose"]
 
-ENOUGH = 1.1
+ENOUGH = 1.3
 """Points below which nothing is known."""
 KEYED = (
     ({"session", "sid", "conversation", "chat", "nonce", "cookies"}, Category.SESSION_STORE, 1.3),
@@ -51,7 +51,20 @@ BUSY = {
     "started",
 }
 """Words of flags that keep others out while something is done."""
-NOTED = {"seen", "known", "activity", "request", "prompt", "update", "updated", "usage", "values", "access", "used", "heartbeat"}
+NOTED = {
+    "seen",
+    "known",
+    "activity",
+    "request",
+    "prompt",
+    "update",
+    "updated",
+    "usage",
+    "values",
+    "access",
+    "used",
+    "heartbeat",
+}
 """What is noted as the last of its kind for others to see, not to hold somebody back."""
 IDS = {"id", "uid", "uuid"}
 
