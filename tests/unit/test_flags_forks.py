@@ -76,7 +76,7 @@ def test_the_first_rule_that_holds_decides_however_many_there_are(conditions, ac
 
 
 @pytest.mark.exhaustive
-@settings(max_examples=2_000, deadline=None)
+@settings(max_examples=600, deadline=None)
 @many
 def test_the_first_rule_that_holds_decides_for_long(conditions, actor, told):
     _decides_as_read(conditions, actor, told)
