@@ -51,6 +51,11 @@ class Row:
     severity: Severity
     problem: str
 
+    @property
+    def aside(self) -> str:
+        """How much of it is accepted, in brackets; '' if nothing is."""
+        return f" ({self.accepted} accepted)" if self.accepted else ""
+
 
 def ordered(findings: Iterable[Finding]) -> list[Finding]:
     """By category, then package, then place."""

@@ -47,8 +47,7 @@ def _head(report: Report) -> Iterator[str]:
     if rows:
         yield from ("| category | found | with N workers |", "|---|---:|---|")
     for row in rows:
-        accepted = f" ({row.accepted} accepted)" if row.accepted else ""
-        yield f"| {row.title} | {row.count}{accepted} | {_text(row.problem)} |"
+        yield f"| {row.title} | {row.count}{row.aside} | {_text(row.problem)} |"
     if rows:
         yield f"| **all** | **{len(found)}** | {counted(found)} |"
         yield ""

@@ -100,8 +100,7 @@ def _table(report: Report, pen: _Pen) -> Iterator[str]:
     yield pen("soft", f"  {'category':<{wide}}  {'found':>5}  with N workers")
     yield pen("soft", f"  {'─' * wide}  {'─' * 5}  {'─' * (room + 1)}")
     for row in rows:
-        accepted = f" ({row.accepted} accepted)" if row.accepted else ""
-        first, *others = wrap(row.problem + accepted, room) or [""]
+        first, *others = wrap(row.problem + row.aside, room) or [""]
         count = pen(row.severity.value, f"{row.count:>5}") if row.count else pen("soft", f"{'ok':>5}")
         yield f"  {row.title:<{wide}}  {count}  {first}"
         yield from (f"  {'':<{wide}}  {'':>5}  {line}" for line in others)
