@@ -19,6 +19,9 @@ from typing import Any, Self
 import pytest
 
 SERVERS = ("valkey", "redis7", "redis62")
+IN_TURN = (SERVERS[0], *(pytest.param(name, marks=pytest.mark.exhaustive) for name in SERVERS[1:]))
+at_length = pytest.mark.parametrize("server_url", IN_TURN, indirect=True)
+"""For what takes long and is the same on every server: on the first one here, on the others with the exhaustive tests."""
 ANY = -1
 """A port of the loopback that is free, chosen at the start."""
 

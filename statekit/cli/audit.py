@@ -13,6 +13,7 @@ import typer
 from statekit.audit import Confidence, Config, Finding, Report, Severity, audit, shown
 from statekit.audit.baseline import against, load, save
 from statekit.audit.config import FAIL_ON, choice, nearest, selected
+from statekit.audit.output import FORMATS, render
 from statekit.audit.run import judged_rules
 from statekit.errors import UsageError
 
@@ -20,7 +21,6 @@ __all__ = ["app"]
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
-FORMATS = ("text", "json", "sarif", "github", "html", "markdown")
 SUFFIXES = {
     ".txt": "text", ".json": "json", ".sarif": "sarif", ".html": "html", ".htm": "html", ".md": "markdown",
     ".markdown": "markdown", ".svg": "svg",
@@ -197,12 +197,9 @@ def _since(report: Report, ref: str) -> Report:
 
 
 def _rendered(report: Report, config: Config, form: str, *, terminal: bool = False) -> str:
-    from statekit.audit.output import render  # noqa: PLC0415 - after the options are known to be right
-
     if form == "svg":
         return _picture(report)
-    text = render(shown(report, _least(config, form)), form, terminal=terminal)
-    return text if text.endswith("\n") or not text else text + "\n"
+    return render(shown(report, _least(config, form)), form, terminal=terminal)
 
 
 def _picture(report: Report) -> str:

@@ -13,11 +13,16 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TypeAlias
 
+from statekit.prove.declared import AtMost
 from statekit.prove.measures import percentile, worst_window
 from statekit.prove.records import ABSENT, Answer, Seen, flat
 
 __all__ = ["Difference", "Endpoint", "Invariant", "Result", "Traffic", "compared"]
+
+Runs: TypeAlias = tuple[Seen, Seen, Seen]
+"""One process, the same again, several pods."""
 
 BY_ITSELF = 0.05
 """A field that differs more often than this between one process and itself is not judged."""
@@ -158,7 +163,7 @@ def _note(fields: _Fields, mine: Answer, their: Answer, skipped: set[str]) -> No
                 fields[path].note(first.get(path, ABSENT), second.get(path, ABSENT))
 
 
-def _endpoint(name: str, runs: tuple[Seen, Seen, Seen], noise: _Fields, found: _Fields) -> Endpoint:
+def _endpoint(name: str, runs: Runs, noise: _Fields, found: _Fields) -> Endpoint:
     mine = [[answer for answer in seen.answers if answer.endpoint == name] for seen in runs]
     differences = [*_failures(name, runs, mine)]
     unsteady = []
@@ -179,7 +184,7 @@ def _bodies(fields: _Fields) -> int:
     return fields[STATUS].compared - fields[STATUS].differed
 
 
-def _failures(name: str, runs: tuple[Seen, Seen, Seen], mine: list[list[Answer]]) -> Iterator[Difference]:
+def _failures(name: str, runs: Runs, mine: list[list[Answer]]) -> Iterator[Difference]:
     """Requests that failed with several pods and with one process never; and what the locustfile calls a failure."""
     failed = [[answer for answer in answers if answer.failed] for answers in mine]
     if failed[2] and not failed[0] and not failed[1]:
@@ -207,27 +212,35 @@ def traffic(answers: list[Answer]) -> Traffic:
 
 
 def _invariants(one: Seen, control: Seen, pods: Seen) -> Iterator[Invariant]:
-    for rule in pods.at_most:
-        most = [
-            worst_window(
-                [a for a in seen.answers if a.endpoint == rule.of and a.status == rule.status], rule.within
-            )
-            for seen in (one, control, pods)
-        ]
-        name = f"at most {rule.limit} {rule.name}"
-        if all(answer.endpoint != rule.of for answer in pods.answers):
-            yield Invariant(name, rule.of, NEVER, NEVER, broken_in_one=False, broken_in_pods=False)
-            continue
-        before = max(most[:2])
-        in_words = [f"{count} in {rule.within:g} s" for count in (before, most[2])]
-        yield Invariant(name, rule.of, in_words[0], in_words[1], before > rule.limit, most[2] > rule.limit)
+    runs = (one, control, pods)
+    yield from (_counted(rule, runs) for rule in pods.at_most)
     names = dict.fromkeys((j.name, j.endpoint) for seen in (one, pods) for j in seen.judgements if j.name)
-    for name, endpoint in names:
-        told = [_told(seen, name, endpoint) for seen in (one, control, pods)]
-        before = told[0][0] + told[1][0]
-        worse = before > 0 and unlikely(*told[2], before, told[0][1] + told[1][1])
-        in_words = [f"{broken} of {judged} broken" for broken, judged in (told[0], told[2])]
-        yield Invariant(name, endpoint, in_words[0], in_words[1], before > 0 and not worse, told[2][0] > 0)
+    yield from (_judged(name, endpoint, runs) for name, endpoint in names)
+
+
+def _counted(rule: AtMost, runs: Runs) -> Invariant:
+    """A bound over all visitors, and the most that any stretch of time saw."""
+    name = f"at most {rule.limit} {rule.name}"
+    if all(answer.endpoint != rule.of for answer in runs[2].answers):
+        return Invariant(name, rule.of, NEVER, NEVER, broken_in_one=False, broken_in_pods=False)
+    most = [
+        worst_window(
+            [a for a in seen.answers if a.endpoint == rule.of and a.status == rule.status], rule.within
+        )
+        for seen in runs
+    ]
+    before, after = max(most[:2]), most[2]
+    said_one, said_pods = (f"{count} in {rule.within:g} s" for count in (before, after))
+    return Invariant(name, rule.of, said_one, said_pods, before > rule.limit, after > rule.limit)
+
+
+def _judged(name: str, endpoint: str, runs: Runs) -> Invariant:
+    """What visitors judged on the spot."""
+    one, control, pods = (_told(seen, name, endpoint) for seen in runs)
+    before = one[0] + control[0]
+    worse = before > 0 and unlikely(*pods, before, one[1] + control[1])
+    said_one, said_pods = (f"{broken} of {judged} broken" for broken, judged in (one, pods))
+    return Invariant(name, endpoint, said_one, said_pods, before > 0 and not worse, pods[0] > 0)
 
 
 def _told(seen: Seen, name: str, endpoint: str) -> tuple[int, int]:

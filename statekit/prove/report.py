@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import asdict
 from html import escape
@@ -119,18 +120,15 @@ def _ms(value: float | None) -> str:
 
 def page(proof: Proof) -> str:
     """The report as HTML: nothing is loaded from anywhere, it may be mailed as it is."""
-    bad = bool(proof.result.diverging)
     filled = {
         "verdict": escape(verdict(proof)),
-        "kind": "bad" if bad else "good",
+        "kind": "bad" if proof.result.diverging else "good",
         "lead": escape(f"{proof.app} · {_lead(proof)}"),
         "rows": "".join(_row(proof, one) for one in proof.result.endpoints),
         "invariants": "".join(_invariant(one) for one in proof.result.invariants),
     }
     made = Path(__file__).with_name("page.html").read_text(encoding="utf-8")
-    for name, value in filled.items():
-        made = made.replace("{{" + name + "}}", value)
-    return made
+    return re.sub(r"\{\{(\w+)\}\}", lambda place: filled[place[1]], made)
 
 
 def _row(proof: Proof, one: Endpoint) -> str:

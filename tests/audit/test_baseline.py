@@ -9,21 +9,9 @@ from pathlib import Path
 import pytest
 
 from statekit.audit.baseline import BaselineInvalid, against, fingerprint, load, save
-from statekit.audit.model import Category, Confidence, Finding, Severity
+from statekit.audit.model import Category, Confidence, Severity
+from tests.audit.findings import HITS
 
-HITS = Finding(
-    "SK101",
-    Category.RATE_LIMITER,
-    Confidence.HIGH,
-    Severity.ERROR,
-    "app.py",
-    4,
-    "HITS",
-    "app.HITS",
-    (),
-    "why",
-    "use",
-)
 CACHE = replace(
     HITS, rule="SK601", category=Category.MEMO_CACHE, name="CACHE", qualified_name="app.CACHE", line=9
 )

@@ -10,22 +10,11 @@ from pathlib import Path
 import pytest
 
 from statekit.audit.changes import ChangesUnknown, changed_since, touched
-from statekit.audit.model import Category, Confidence, Finding, Severity, Site
+from statekit.audit.model import Site
+from tests.audit import findings
 
 Git = Callable[..., str]
-HITS = Finding(
-    "SK101",
-    Category.RATE_LIMITER,
-    Confidence.HIGH,
-    Severity.ERROR,
-    "app.py",
-    2,
-    "HITS",
-    "app.HITS",
-    (Site("web.py", 5),),
-    "",
-    "",
-)
+HITS = replace(findings.HITS, line=2, writes=(Site("web.py", 5),))
 
 
 @pytest.fixture

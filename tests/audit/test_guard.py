@@ -67,6 +67,14 @@ class Slotted:
         self.count = 0
 
 
+class Extended(Room):
+    __slots__ = ("count",)
+
+    def __init__(self):
+        super().__init__()
+        self.count = 0
+
+
 class Hostile:
     """Whatever is asked of it, it has an effect."""
 
@@ -108,6 +116,8 @@ class HostileDict(dict):
         (Room(), lambda v: v.members.update(ann=1), "added", ".members['ann']"),
         (Room(), lambda v: setattr(v, "topic", "x"), "replaced", ".topic"),
         (Slotted(), lambda v: setattr(v, "count", 5), "replaced", ".count 0 -> 5"),
+        (Extended(), lambda v: setattr(v, "count", 5), "replaced", ".count 0 -> 5"),
+        (Extended(), lambda v: v.members.update(ann=1), "added", ".members['ann']"),
         (bytearray(b"a"), lambda v: v.append(1), "added", ""),
         (itertools.count(), next, "replaced", ""),
         (threading.Lock(), lambda v: v.acquire(), "replaced", ""),
@@ -321,6 +331,20 @@ def test_a_request_that_fails_is_looked_at_too(module):
     with pytest.raises(RuntimeError):
         app.test_client().post("/fails", buffered=True)
     assert guard.report().confirmed == ("guarded_shop.FLAGS",)
+
+
+def test_a_class_may_be_the_app(module):
+    class Answer:
+        def __init__(self, environ, start_response):
+            module.HITS[environ["PATH_INFO"]] = 1
+
+        def __iter__(self):
+            return iter([b"ok"])
+
+    module.HITS = {}
+    guard = statekit.guard(Answer, NAMES, budget=0.5)
+    guard({"PATH_INFO": "/ann"}, None).close()
+    assert guard.report().confirmed == ("guarded_shop.HITS",)
 
 
 def test_a_callback_that_fails_fails_nobody(module):

@@ -295,7 +295,7 @@ def proven(*arguments, cwd=ROOT, **environment):
 
 def test_the_demo_in_memory_diverges_endpoint_by_endpoint(tmp_path):
     code, told = proven(
-        *("demo_app.wsgi:app", "-f", str(VISITS), "--pods", "2", "--seconds", "4", "--users", "12"),
+        *("demo_app.wsgi:app", "-f", str(VISITS), "--pods", "2", "--seconds", "3", "--users", "16"),
         *("--out", str(tmp_path / "report")),
         STATE="memory",
     )

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from statekit.audit.model import Category, Confidence, Finding, Severity
+from statekit.audit.model import Category, Finding
 from statekit.audit.reading import read
 from statekit.audit.run import audit
 from statekit.audit.suppress import addressed, comments_in, suppressed
+from tests.audit.findings import HITS
 
 
 def finding(line: int, rule: str = "SK101", path: str = "app.py", name: str = "HITS") -> Finding:
     category = {"SK1": Category.RATE_LIMITER, "SK6": Category.MEMO_CACHE}[rule[:3]]
-    return Finding(
-        rule, category, Confidence.HIGH, Severity.ERROR, path, line, name, f"app.{name}", (), "why", "use"
+    return replace(
+        HITS, rule=rule, category=category, path=path, line=line, name=name, qualified_name=f"app.{name}"
     )
 
 

@@ -49,7 +49,11 @@ def connected(watcher: Any) -> int:
 
 @pytest.mark.parametrize(
     ("server", "ours"),
-    [*((name, True) for name in SERVERS), ("valkey", False)],
+    [
+        ("valkey", True),
+        *(pytest.param(name, True, marks=pytest.mark.exhaustive) for name in SERVERS[1:]),
+        ("valkey", False),
+    ],
     ids=[*SERVERS, "the caller's pool"],
     indirect=["server"],
 )

@@ -16,6 +16,7 @@ import redis
 
 from statekit import AsyncStateKit, StateKit
 from tests.conftest import PATIENT
+from tests.servers import at_length
 
 PROGRAM = Path(__file__).with_name("lease_process.py")
 PROCESSES = 4
@@ -77,6 +78,7 @@ def most_allowed(pairs, seconds):
     return most_in_a_window(pairs, int(seconds * 0.999e9))
 
 
+@at_length
 def test_the_fleet_is_never_allowed_more_than_the_limit_and_uses_it(server_url, namespace, tmp_path):
     fleet = Fleet(server_url, namespace, "20000/second", 2.2, tmp_path)
     fleet.start()

@@ -6,6 +6,8 @@ import json
 import subprocess
 import sys
 
+from tests.servers import at_length
+
 PROCESSES, THREADS, LIMIT = 8, 25, 100
 PROGRAM = """
 import json, sys, threading
@@ -39,8 +41,9 @@ print(json.dumps([sum(d.allowed and not d.degraded for d in decisions[one]) for 
 """
 
 
+@at_length
 def test_exactly_the_limit_is_admitted(server_url, namespace):
-    """By each algorithm that promises it, on each server: 400 hits at once, 100 admitted."""
+    """By each algorithm that promises it: 400 hits at once, 100 admitted."""
     command = [sys.executable, "-c", PROGRAM, server_url, namespace, str(THREADS)]
     processes = [
         subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)

@@ -15,7 +15,7 @@ import pytest
 
 from tests.concurrency.test_leases import Fleet, most_allowed
 from tests.releases.members import BEFORE, Member, release
-from tests.servers import wait_until
+from tests.servers import at_length, wait_until
 from tests.third_party import Stub
 
 ALGORITHMS = ("sliding-log", "sliding-counter", "gcra", "fixed-window")
@@ -128,6 +128,7 @@ def test_a_limit_hit_by_both_at_once_is_exact(
     assert allowed == 700
 
 
+@at_length
 def test_leased_slices_of_both_never_add_up_to_more_than_the_limit(
     server_url: str, namespace: str, tmp_path: Path
 ) -> None:
@@ -197,6 +198,7 @@ def test_slots_in_flight(two: tuple[Member, Member]) -> None:
     assert one("in_flight") == 0
 
 
+@at_length
 def test_a_pool_s_budget_is_never_passed(server_url: str, namespace: str) -> None:
     stub = Stub()
     members = [Member(server_url, namespace, release(path)) for path in (BEFORE, None)]

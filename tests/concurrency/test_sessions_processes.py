@@ -12,6 +12,7 @@ from typing import Any
 from statekit import AsyncStateKit, StateKit
 from statekit.sessions import SaveOutcome
 from statekit.store.outage import Budget
+from tests.servers import at_length
 
 PROCESSES, THREADS, WRITES = 4, 5, 50
 PATIENT = Budget(decision=30, operation=30, connect=30)
@@ -75,6 +76,7 @@ def begun(sessions: Any) -> str:
     return session.id
 
 
+@at_length
 def test_a_thousand_writes_to_different_keys_lose_none(server_url: str, namespace: str) -> None:
     with StateKit.connect(server_url, namespace, budget=PATIENT) as kit:
         sessions = kit.sessions(max_bytes=1_000_000)

@@ -288,7 +288,7 @@ def test_limiters_share_a_round_trip_with_anything(kit):
 
 
 def test_wait_returns_when_units_come_free(kit):
-    limiter = kit.rate_limiter("slow", "2/second")
+    limiter = kit.rate_limiter("slow", Limit(2, 0.3))
     assert limiter.hit("k", 2).allowed
     with recorded(kit) as trips:
         assert limiter.wait("k", timeout=30).allowed

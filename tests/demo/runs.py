@@ -15,15 +15,16 @@ from urllib.request import Request, urlopen
 
 import psutil
 
-STATEKIT = [sys.executable, "-c", "from statekit.cli import main; main()"]
+MAIN = "from statekit.cli import main; main()"
+STATEKIT = [sys.executable, "-c", MAIN]
 
 
 @contextmanager
-def running(*arguments, **environment):
-    """Run a command; whatever is left of it at the end is killed."""
+def running(*arguments, first="", **environment):
+    """Run a command, after some code of a test's own; whatever is left of it at the end is killed."""
     known = {name: value for name, value in os.environ.items() if name != "STATEKIT_URL"}
     process = psutil.Popen(
-        [*STATEKIT, *arguments],
+        [sys.executable, "-c", f"{first}\n{MAIN}", *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -17,6 +17,7 @@ from statekit.ratelimit.memory import TWINS
 from statekit.ratelimit.rule import layout
 from statekit.store.memory import Data
 from tests.lua.asking import MICRO, START, costs, limit_sets, moves, numbers, relaxed, spec
+from tests.servers import at_length
 
 _keys = (f"{{held}}:{number}" for number in itertools.count())
 
@@ -179,6 +180,7 @@ def forget(oracle, now):
 
 
 @pytest.mark.parametrize("seed", range(2))
+@at_length
 def test_many_holds_over_a_long_ring_are_exact(server_url, seed):
     """Rings that grow, turn round and thin out, with up to dozens of holds behind them."""
     rng = random.Random(seed)

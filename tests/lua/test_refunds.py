@@ -16,6 +16,7 @@ from statekit.ratelimit.memory import TWINS
 from statekit.ratelimit.spread import REFUND
 from statekit.store.memory import Data
 from tests.lua.asking import MICRO, START, costs, limit_sets, moves, numbers, relaxed, spec
+from tests.servers import at_length
 
 _keys = (f"{{refund}}:{number}" for number in itertools.count())
 ALGORITHMS = ["log", "fixed", "counter", "gcra"]
@@ -76,6 +77,7 @@ def test_the_script_and_its_twin_agree(algorithm, valkey_url, plans, steps, plan
     "shape", [[Limit(40, 100 * MICRO)], [Limit(300, 1000 * MICRO), Limit(90, 200 * MICRO)]]
 )
 @pytest.mark.parametrize("seed", range(3))
+@at_length
 def test_a_log_is_as_if_it_had_never_been_charged(server_url, shape, seed):
     """Refunds among hits of others, in rings that turn round, grow and thin out."""
     rng, now = random.Random(seed), START

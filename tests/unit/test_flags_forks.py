@@ -66,9 +66,23 @@ def read(rules, actor, told):
     return next((index for index, rule in enumerate(rules) if conditions_of(rule.when)(said)), None)
 
 
-@settings(max_examples=300, deadline=None)
-@given(st.lists(when, min_size=1, max_size=20), actors, attributes)
+many = given(st.lists(when, min_size=1, max_size=20), actors, attributes)
+
+
+@settings(max_examples=100, deadline=None)
+@many
 def test_the_first_rule_that_holds_decides_however_many_there_are(conditions, actor, told):
+    _decides_as_read(conditions, actor, told)
+
+
+@pytest.mark.exhaustive
+@settings(max_examples=600, deadline=None)
+@many
+def test_the_first_rule_that_holds_decides_for_long(conditions, actor, told):
+    _decides_as_read(conditions, actor, told)
+
+
+def _decides_as_read(conditions, actor, told):
     rules = [Rule(one, serve=index) for index, one in enumerate(conditions)]
     decide = compiled("it", Flag(default=-1, rules=rules), {}.get, int)
     expected = read(rules, actor, told)

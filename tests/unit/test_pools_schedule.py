@@ -200,7 +200,7 @@ def one_move(world: World, luck: random.Random) -> None:
 
 
 @pytest.mark.parametrize("policy", ["keep", "close"])
-@settings(max_examples=60, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
+@settings(max_examples=30, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
 @given(seed=st.integers(0, 2**32), per_process=st.integers(1, 4), spare=st.integers(0, 3))
 def test_no_schedule_passes_the_budget(policy: str, seed: int, per_process: int, spare: int) -> None:
     played(policy, seed, per_process, spare)

@@ -24,13 +24,11 @@ ITEMS = 6
 
 def finding_of(verdict: Verdict, analysis: Analysis) -> Finding:
     """Put a verdict that found something into words. Raises `ValueError` for one that cleared its candidate."""
-    if verdict.category is None:
-        raise ValueError(f"{verdict.state.qualified} was cleared: {verdict.reason}")
     subject = Subject(verdict, _sites(verdict, analysis), _started(verdict, analysis))
     state = verdict.state
     return Finding(
-        rule=rule_of(verdict.category, subject.shape).id,
-        category=verdict.category,
+        rule=rule_of(subject.category, subject.shape).id,
+        category=subject.category,
         confidence=verdict.confidence,
         severity=severity(subject),
         path=state.module.path,

@@ -55,8 +55,7 @@ OF_PYDANTIC = {"copy", "json", "dict", "schema", "fields", "construct", "validat
 
 def replacement(subject: Subject) -> str:
     """The lines to write."""
-    lines = _EXAMPLES[subject.category](_Names(subject))
-    return "\n".join(lines)
+    return "\n".join(_EXAMPLES[subject.category](_Names(subject)))
 
 
 class _Names:
@@ -78,7 +77,7 @@ class _Names:
         for change in self.subject.verdict.changes:
             value = change.write.value
             spelt = expression(value.text) if value and value.kind == "chain" else ""
-            if spelt and root(spelt) not in {"self", "cls"}:
+            if spelt and spelt.partition(".")[0] not in {"self", "cls"}:
                 return spelt
         return fallback
 
@@ -88,16 +87,11 @@ class _Names:
         return f'f"{self.at}:{{{key}}}"' if key else f'"{self.at}"'
 
 
-def root(chain: str) -> str:
-    """The first name of an expression."""
-    return chain.partition(".")[0]
-
-
 # -- limits, flags, settings, sessions: what the kit has primitives for -------------------------------------------
 
 
 def _limiter(names: _Names) -> list[str]:
-    if names.subject.natures & {Nature.LOCK}:
+    if Nature.LOCK in names.subject.natures:
         return _held(names)
     key = names.subject.caller or '"all"'
     return [
@@ -144,17 +138,13 @@ def _typed(names: _Names, field: str) -> tuple[str, str, str]:
     """Type, default and new value of a setting, guessed from what it is first bound to."""
     values = [value for _, value in names.subject.state.values]
     inner = [value for one in values for key, value in one.named if plain(key).lower() == field]
-    first = next((one for one in [*inner, *values] if one.kind == "const"), None)
-    if first is not None and first.text in {"True", "False"}:
-        return "bool", first.text, str(first.text == "False")
-    if first is not None and first.text.isdigit() and len(first.text) < 10:
-        return "int", str(int(first.text)), str(int(first.text) + 1)
-    text = (
-        shown(first.text)
-        if first is not None and first.text.isascii() and '"' not in first.text and "\\" not in first.text
-        else ""
-    )
-    return "str", f'"{text}"', '"…"'
+    first = next((one.text for one in [*inner, *values] if one.kind == "const"), "")
+    if first in {"True", "False"}:
+        return "bool", first, str(first == "False")
+    if first.isdigit() and len(first) < 10:
+        return "int", str(int(first)), str(int(first) + 1)
+    fits = first.isascii() and not set(first) & {'"', "\\"}
+    return "str", f'"{shown(first) if fits else ""}"', '"…"'
 
 
 def _session(names: _Names) -> list[str]:
@@ -320,8 +310,7 @@ def _counter(names: _Names) -> list[str]:
         return [
             f'total = {names.wait}redis.hincrby("{names.at}", {names.subject.keys[0]}, 1)  # one step for all processes'
         ]
-    unique = bool(set(names.subject.words) & NUMBERING)
-    comment = "a number nobody else gets" if unique else "one step for all processes"
+    comment = "a number nobody else gets" if names.subject.has(*NUMBERING) else "one step for all processes"
     return [f'{names.var} = {names.wait}redis.incr("{names.at}")  # {comment}; redis: a redis-py client']
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from statekit.audit.advice.spelling import shown
 from statekit.audit.advice.subject import Subject
-from statekit.audit.advice.weight import NUMBERING, dual, everywhere, receives
+from statekit.audit.advice.weight import dual, everywhere, numbers, receives
 from statekit.audit.facts import Value
 from statekit.audit.model import Category, Site
 from statekit.audit.natures import Nature
@@ -69,22 +69,26 @@ def _writers(subject: Subject) -> str:
     if not others:
         return _writer(first)
     if len(others) == 1 and first.handler == others[0].handler != "" and first.handler not in named:
-        route = f", {first.route}" if first.route else ""
-        return f"`{shown(first.function)}` and `{shown(others[0].function)}` (both called from `{shown(first.handler)}`{route})"
+        both = f"`{shown(first.function)}` and `{shown(others[0].function)}`"
+        return f"{both} (both called from {_from(first)})"
     return f"{_writer(first)} and " + (f"{len(others)} others" if len(others) > 1 else _writer(others[0]))
 
 
 def _writer(site: Site) -> str:
-    route = f" ({site.route})" if site.route else ""
     function = MODULE if site.function == "<module>" else f"`{shown(site.function)}`"
     if not site.handler or site.handler == site.function:
-        return f"{function}{route}"
-    return f"{function} (called from `{shown(site.handler)}`{f', {site.route}' if site.route else ''})"
+        return f"{function} ({site.route})" if site.route else function
+    return f"{function} (called from {_from(site)})"
+
+
+def _from(site: Site) -> str:
+    """The handler by which a request gets there, with its route."""
+    return f"`{shown(site.handler)}`" + (f", {site.route}" if site.route else "")
 
 
 def _made(subject: Subject) -> str:
     made = subject.made_by
-    kind = next((_KINDS[one] for one in _KINDS if one in subject.natures), "")
+    kind = _alive(subject)
     spelt = f"`{shown(made.text)}(…)`" if made and made.text else "made"
     return f"{spelt}, {kind} of each process" if kind else f"{spelt} in each process"
 
@@ -99,6 +103,11 @@ _KINDS = {
     Nature.PROCESS: "a child",
     Nature.CLIENT: "a client",
 }
+
+
+def _alive(subject: Subject) -> str:
+    """What is alive in it, '' if nothing is."""
+    return next((said for nature, said in _KINDS.items() if nature in subject.natures), "")
 
 
 def _decorated(subject: Subject) -> str:
@@ -131,7 +140,7 @@ def _spawned(subject: Subject) -> str:
 
 
 def _limit(subject: Subject) -> str:
-    if subject.natures & {Nature.LOCK} or subject.has("semaphore", "semaphores"):
+    if Nature.LOCK in subject.natures or subject.has("semaphore", "semaphores"):
         return "each worker allows the whole number, so N workers allow N times as many"
     return "each worker counts for itself, so N workers let N times the limit through, and a restart forgives everybody"
 
@@ -194,8 +203,7 @@ def _lock(subject: Subject) -> str:
 
 
 def _count(subject: Subject) -> str:
-    made = subject.made_by
-    if set(subject.words) & NUMBERING or (made and made.text.rpartition(".")[2] == "count"):
+    if numbers(subject):
         return "two workers give out the same number, and a restart begins again"
     return "each worker counts its own part, so what is shown depends on who answers, and a restart begins at nothing"
 
@@ -233,12 +241,9 @@ _CONSEQUENCES: dict[Category, Callable[[Subject], str]] = {
 
 def _stays(subject: Subject) -> str:
     """Nothing, unless there is something alive inside."""
-    alive = next((_KINDS[one] for one in _KINDS if one in subject.natures), "")
-    return (
-        f"`{subject.name}` holds {alive}, which stays in its process; what it knows is shared."
-        if alive
-        else ""
-    )
+    alive = _alive(subject)
+    stays = f"`{subject.name}` holds {alive}, which stays in its process; what it knows is shared."
+    return stays if alive else ""
 
 
 def _keep_client(subject: Subject) -> str:
@@ -250,7 +255,7 @@ def _keep_sockets(subject: Subject) -> str:
 
 
 def _keep_work(subject: Subject) -> str:
-    what = next((_KINDS[one].partition(" ")[2] for one in _KINDS if one in subject.natures), "thread or task")
+    what = _alive(subject).partition(" ")[2] or "thread or task"
     return (
         f"The {what} stays in a process; what is shared is the list of work, who does it, and how far it is."
     )

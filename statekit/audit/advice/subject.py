@@ -81,7 +81,7 @@ class Subject:
 
     def __init__(self, verdict: Verdict, sites: tuple[Site, ...], started: Site | None = None) -> None:
         if verdict.category is None:
-            raise ValueError(f"{verdict.state.qualified} was cleared")
+            raise ValueError(f"{verdict.state.qualified} was cleared: {verdict.reason}")
         self.verdict = verdict
         self.category: Category = verdict.category
         self.sites = sites

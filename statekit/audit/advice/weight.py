@@ -8,7 +8,7 @@ from statekit.audit.natures import Nature
 from statekit.audit.rules import sort_of
 from statekit.audit.words import words_of
 
-__all__ = ["NUMBERING", "dual", "everywhere", "receives", "severity"]
+__all__ = ["NUMBERING", "dual", "everywhere", "numbers", "receives", "severity"]
 
 NUMBERING = {"seq", "sequence", "next", "id", "ids", "number", "numbers", "serial", "ticket"}
 RECEIVING = {"bot", "consumer", "discord", "telegram", "subscriber", "listener", "slackapp"}
@@ -32,9 +32,13 @@ def _worker(subject: Subject) -> Severity | None:
 
 
 def _counter(subject: Subject) -> Severity | None:
+    return Severity.ERROR if numbers(subject) else None
+
+
+def numbers(subject: Subject) -> bool:
+    """Whether a counter gives out numbers: no two may be the same."""
     made = subject.made_by
-    counts = made is not None and made.text.rpartition(".")[2] == "count"
-    return Severity.ERROR if counts or set(subject.words) & NUMBERING else None
+    return subject.has(*NUMBERING) or (made is not None and made.text.rpartition(".")[2] == "count")
 
 
 def receives(subject: Subject) -> bool:

@@ -53,30 +53,25 @@ def _bare(line: str) -> str:
     return line
 
 
-def _said_anew(paper: Paper, line: int) -> None:
-    """One more server: what was said of this group before no longer counts."""
+def _servers(paper: Paper, count: int, line: int, text: str) -> None:
+    """How many servers stand behind a name so far; what was said of them one server ago no longer counts."""
     paper.said = [one for one in paper.said if one.line != line or one.what != "pods"]
+    paper.say("pods", count if count > 1 else None, line, text)
 
 
 def nginx(paper: Paper) -> None:
     """``ip_hash``, ``hash`` of what names a visitor, ``sticky``; and how many servers stand behind a name."""
-    servers: list[tuple[int, str]] = []
-    inside = ""
+    inside, begun, count = "", 0, 0
     for number, line in _statements(paper):
         word, _, rest = line.partition(" ")
         if word == "upstream":
-            inside, servers = rest.strip(), []
+            inside, count = rest.strip(), 0
         elif word in ("location", "map", "http", "events", "listen", "server_name"):
             inside = ""
         elif word == "server" and inside and rest.strip() and "backup" not in rest.split():
-            servers.append((number, rest.split()[0]))
-            _said_anew(paper, servers[0][0])
-            paper.say(
-                "pods",
-                len(servers) if len(servers) > 1 else None,
-                servers[0][0],
-                f"upstream {inside}: {len(servers)} servers",
-            )
+            count += 1
+            begun = number if count == 1 else begun
+            _servers(paper, count, begun, f"upstream {inside}: {count} servers")
         elif word == "ip_hash":
             sticky(paper, number, "ip_hash", "ip_hash", cookie=False)
         elif word == "hash" and BY_VISITOR.search(rest):
@@ -101,13 +96,8 @@ def haproxy(paper: Paper) -> None:
         elif words[0] == "server" and backend:
             servers[backend] = servers.get(backend, 0) + 1
             begun.setdefault(backend, number)
-            _said_anew(paper, begun[backend])
-            paper.say(
-                "pods",
-                servers[backend] if servers[backend] > 1 else None,
-                begun[backend],
-                f"backend {backend}: {servers[backend]} servers",
-            )
+            count = servers[backend]
+            _servers(paper, count, begun[backend], f"backend {backend}: {count} servers")
         elif words[0] == "cookie" and {"insert", "prefix", "rewrite", "indirect"} & set(words):
             sticky(paper, number, "cookie", line, cookie=True)
         elif line.startswith(("balance source", "balance rdp-cookie", "balance hdr(", "hash-type source")):

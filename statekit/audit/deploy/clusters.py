@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from statekit.audit.deploy.balancers import sticky
 from statekit.audit.deploy.blocks import Entry, entries, flow
-from statekit.audit.deploy.commands import amount, asked_by
+from statekit.audit.deploy.commands import amount
 from statekit.audit.deploy.papers import Paper, environment
 
 __all__ = ["compose", "yaml"]
@@ -18,22 +18,24 @@ NOT_THE_APP = re.compile(
     re.IGNORECASE,
 )
 COMMANDS = {"command", "args", "entrypoint", "startCommand", "start_command", "run_command", "cmd"}
-COUNTS = {
-    ("autoscaling.knative.dev/maxScale",): "pods",
-    ("autoscaling.knative.dev/minScale",): "pods",
-    ("replicaCount",): "pods",
-    ("autoscaling", "minReplicas"): "pods",
-    ("autoscaling", "maxReplicas"): "pods",
-    ("numInstances",): "pods",
-    ("scaling", "minInstances"): "pods",
-    ("scaling", "maxInstances"): "pods",
-    ("automatic_scaling", "min_instances"): "pods",
-    ("automatic_scaling", "min_num_instances"): "pods",
-    ("automatic_scaling", "max_instances"): "pods",
-    ("manual_scaling", "instances"): "pods",
-    ("instance_count",): "pods",
-}
+COUNTS = (
+    ("autoscaling.knative.dev/maxScale",),
+    ("autoscaling.knative.dev/minScale",),
+    ("replicaCount",),
+    ("autoscaling", "minReplicas"),
+    ("autoscaling", "maxReplicas"),
+    ("numInstances",),
+    ("scaling", "minInstances"),
+    ("scaling", "maxInstances"),
+    ("automatic_scaling", "min_instances"),
+    ("automatic_scaling", "min_num_instances"),
+    ("automatic_scaling", "max_instances"),
+    ("manual_scaling", "instances"),
+    ("instance_count",),
+)
 """Keys that count copies, by the end of their path."""
+REPLICATED = {"Deployment", "StatefulSet", "ReplicaSet", "Rollout"}
+AUTOSCALED = (("spec", "minReplicas"), ("spec", "maxReplicas"))
 STICKY_KEYS = {
     "sessionAffinity": r"^ClientIP$",
     "nginx.ingress.kubernetes.io/affinity": r"cookie",
@@ -63,11 +65,10 @@ def compose(paper: Paper) -> None:
         if one.path[1] in others:
             continue
         if one.path[2:] == ("deploy", "replicas") or one.path[2:] == ("scale",):
-            paper.say("pods", amount(one.value), one.line, f"{one.key}: {one.value}", one.key)
+            _pods(paper, one)
         elif one.path[2] == "environment":
             _variable(paper, one)
-    for command, line in _commands(found):
-        paper.all(asked_by(command), line, "command")
+    _run(paper, found)
     _stickiness(paper, found)
 
 
@@ -77,6 +78,10 @@ def _other(one: Entry) -> bool:
         named
         or (one.path[2:] in (("image",), ("command",)) and NOT_THE_APP.search(one.value.partition(":")[0]))
     )
+
+
+def _pods(paper: Paper, one: Entry) -> None:
+    paper.say("pods", amount(one.value), one.line, f"{one.key}: {one.value}", one.key)
 
 
 def _variable(paper: Paper, one: Entry) -> None:
@@ -98,11 +103,16 @@ def _label(paper: Paper, one: Entry) -> None:
             sticky(paper, one.line, name, text, cookie=True)
 
 
+def _run(paper: Paper, found: list[Entry]) -> None:
+    for command, line in _commands(found):
+        paper.runs(command, line, "command")
+
+
 def _commands(found: list[Entry]) -> Iterator[tuple[str, int]]:
     """Commands as one line each, whether they are spelt as a line or as a list."""
     lists: dict[tuple[int, tuple[str, ...], tuple[int, ...]], list[Entry]] = {}
     for one in found:
-        if one.key not in COMMANDS and one.key != "entrypoint":
+        if one.key not in COMMANDS:
             continue
         if one.path[-1] == "-":
             lists.setdefault((one.document, one.path, one.item[:-1]), []).append(one)
@@ -155,25 +165,12 @@ def _kubernetes(paper: Paper, document: list[Entry], kind: str) -> None:
     if NOT_THE_APP.search(name):
         return
     for one in document:
-        if kind in {"Deployment", "StatefulSet", "ReplicaSet", "Rollout"} and one.path == (
-            "spec",
-            "replicas",
-        ):
-            paper.say("pods", amount(one.value), one.line, f"replicas: {one.value}", "replicas")
-        elif (
-            kind == "HorizontalPodAutoscaler"
-            and one.path
-            in (
-                ("spec", "minReplicas"),
-                ("spec", "maxReplicas"),
-            )
-        ) or one.key.startswith("autoscaling.knative.dev/"):
-            paper.say("pods", amount(one.value), one.line, f"{one.key}: {one.value}", one.key)
+        replicas = kind in REPLICATED and one.path == ("spec", "replicas")
+        scaled = kind == "HorizontalPodAutoscaler" and one.path in AUTOSCALED
+        if replicas or scaled or one.key.startswith("autoscaling.knative.dev/"):
+            _pods(paper, one)
     _variables(paper, document)
-    for command, line in _commands(
-        [one for one in document if one.key in COMMANDS and not NOT_THE_APP.search(one.value)]
-    ):
-        paper.all(asked_by(command), line, "command")
+    _run(paper, [one for one in document if not NOT_THE_APP.search(one.value)])
 
 
 def _variables(paper: Paper, document: list[Entry]) -> None:
@@ -189,13 +186,11 @@ def _variables(paper: Paper, document: list[Entry]) -> None:
 def _platform(paper: Paper, document: list[Entry]) -> None:
     for one in document:
         path = tuple(part for part in one.path if part != "-")
-        for end, what in COUNTS.items():
-            if path[-len(end) :] == end:
-                paper.say(what, amount(one.value), one.line, f"{one.key}: {one.value}", one.key)
+        if any(path[-len(end) :] == end for end in COUNTS):
+            _pods(paper, one)
         if "env_variables" in path or path[-2:-1] == ("env",):
             environment(paper, one.line, one.key, one.value)
-    for command, line in _commands(document):
-        paper.all(asked_by(command), line, "command")
+    _run(paper, document)
 
 
 def _stickiness(paper: Paper, document: list[Entry]) -> None:

@@ -26,6 +26,8 @@ FLAGS = {"preload", "fast"}
 DEFAULTED = re.compile(r"^\$\{\w+:?[-=]([^}]*)\}$")
 NUMBER = re.compile(r"[0-9]{1,5}")
 PER_CORE = re.compile(r"nproc|cpu_count|ncpu", re.IGNORECASE)
+PER_CORE_WORD = "per-core-nproc"
+"""What ``$(nproc)`` and its like become while a command is taken apart."""
 ASSIGNED = re.compile(
     r"^(WEB_CONCURRENCY|GUNICORN_WORKERS|UVICORN_WORKERS|WORKERS|NUM_WORKERS|MAX_WORKERS|WEB_WORKERS)$",
     re.IGNORECASE,
@@ -54,7 +56,7 @@ def amount(text: str) -> int | None:
 def split(command: str) -> list[str]:
     """The words of a command, as far as its quotes allow."""
     bare = re.sub(
-        r"\$\(([^()]*)\)", lambda match: "per-core-" + "nproc" if PER_CORE.search(match[1]) else "$", command
+        r"\$\(([^()]*)\)", lambda match: PER_CORE_WORD if PER_CORE.search(match[1]) else "$", command
     )
     bare = re.sub(r"(&&|\|\||;|\|)", r" \1 ", bare)
     try:
@@ -102,4 +104,4 @@ def _option(options: dict[str, str], words: list[str], at: int) -> Iterator[Aske
 def _value(what: str, value: str, text: str) -> Iterator[Asked]:
     number = amount(value)
     if number is not None:
-        yield Asked(what, number, text.replace("per-core-nproc", "$(nproc)"))
+        yield Asked(what, number, text.replace(PER_CORE_WORD, "$(nproc)"))

@@ -9,10 +9,10 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from functools import cached_property
 
-from statekit.audit.deploy.found import Hit, Place
+from statekit.audit.deploy.found import REDIS, Hit, Place
 from statekit.audit.deploy.ground import Ground
 from statekit.audit.deploy.look import Called, Module, Setting
 from statekit.audit.deploy.names import offstage
@@ -38,15 +38,19 @@ FILES = re.compile(r"FileBasedCache|^filecache://", re.IGNORECASE)
 CACHED_SESSIONS = re.compile(r"backends\.(cache|cached_db)$")
 SHARED_CACHE = (
     'CACHES = {"default": {\n    "BACKEND": "django.core.cache.backends.redis.RedisCache",\n'
-    '    "LOCATION": os.environ["REDIS_URL"],\n}}'
+    f'    "LOCATION": {REDIS},\n}}}}'
+)
+SHARED_CHANNELS = (
+    'CHANNEL_LAYERS = {"default": {\n    "BACKEND": "channels_redis.core.RedisChannelLayer",\n'
+    f'    "CONFIG": {{"hosts": [{REDIS}]}},\n}}}}'
 )
 
 
-@dataclass
+@dataclass(frozen=True, slots=True)
 class Chain:
     """A settings module and those it takes everything from, its own settings last."""
 
-    modules: list[Module] = field(default_factory=list)
+    modules: list[Module]
 
     def last(self, name: str) -> list[tuple[Module, Setting, Certainty]]:
         """What a setting may be at the end of the chain."""
@@ -58,16 +62,14 @@ class Chain:
                 return [(module, setting, certainty) for setting, certainty in found]
         return []
 
-    def items(self, name: str) -> Iterator[tuple[Module, Setting]]:
+    def items(self, name: str) -> list[Setting]:
         """What is put into a setting piece by piece: ``CACHES["default"] = …``."""
-        for module in self.modules:
-            for one in module.settings:
-                if (
-                    one.form == "item"
-                    and one.base.partition("[")[0] == name
-                    and branch_of(one.under) != "dev"
-                ):
-                    yield module, one
+        return [
+            one
+            for module in self.modules
+            for one in module.settings
+            if one.form == "item" and one.base.partition("[")[0] == name and branch_of(one.under) != "dev"
+        ]
 
 
 @dataclass(frozen=True)
@@ -161,7 +163,7 @@ class _Settings:
 
     def _caches(self) -> Iterator[Hit]:
         found = self.chain.last("CACHES")
-        if not found and not any(True for _ in self.chain.items("CACHES")):
+        if not found and not self.chain.items("CACHES"):
             yield from self._absent()
             return
         backends = self._settled([one for place in found for one in self._backends(*place)])
@@ -200,14 +202,14 @@ class _Settings:
 
     def _settled(self, backends: list[Backend]) -> list[Backend]:
         """After ``CACHES["default"] = …``, which replaces an alias or, under a condition, may."""
-        for _, one in self.chain.items("CACHES"):
+        for one in self.chain.items("CACHES"):
+            if MEMORY.search(ast.unparse(one.value)):
+                continue
             alias = one.name if one.base == "CACHES" else "default"
-            sure = Certainty.DEFAULT if branch_of(one.under) else None
-            backends = [
-                it if it.alias != alias or MEMORY.search(ast.unparse(one.value)) else _weakened(it, sure)
-                for it in backends
-                if it.alias != alias or sure is not None or MEMORY.search(ast.unparse(one.value))
-            ]
+            if branch_of(one.under):
+                backends = [_weakened(it) if it.alias == alias else it for it in backends]
+            else:
+                backends = [it for it in backends if it.alias != alias]
         return backends
 
     def _cache(self, group: list[Backend], needed: set[str]) -> Hit | None:
@@ -243,7 +245,7 @@ class _Settings:
         where = self._needing()
         if needs and where and self._complete:
             module, setting, name = where
-            place = Place(module.path, setting.line, name, setting.owner)
+            place = module.place(setting, name)
             why = f"`{name}` needs a cache and CACHES is nowhere set ({self._because(needs)}): Django's default is one in the memory of each process"
             severity = Severity.ERROR if self._sessions_cached else None
             yield Hit("SK1203", place, why, SHARED_CACHE, severity=severity, evidence=("CACHES is absent",))
@@ -327,16 +329,15 @@ class _Settings:
             )
             why = f"`{one.place.name}` is an in-memory channel layer: a message for a group reaches the sockets of one process only"
             rule = "SK1205" if certainty is Certainty.PLAIN else "SK1211"
-            code = 'CHANNEL_LAYERS = {"default": {\n    "BACKEND": "channels_redis.core.RedisChannelLayer",\n    "CONFIG": {"hosts": [os.environ["REDIS_URL"]]},\n}}'
-            yield Hit(rule, one.place, why, code, SURE[certainty], evidence=(one.text,))
+            yield Hit(rule, one.place, why, SHARED_CHANNELS, SURE[certainty], evidence=(one.text,))
 
     def _files(self) -> Iterator[Hit]:
         for module, setting, certainty in self.chain.last("SESSION_ENGINE"):
             if text_of(setting.value).endswith("sessions.backends.file"):
-                many = (self.ground.running.pods or 1) > 1
+                many = self.ground.running.spread
                 place = Place(module.path, setting.line, setting.name)
                 why = f"`{setting.name}` keeps sessions in files of one machine: a visitor is a stranger to every other pod"
-                sure = SURE[certainty] if many else min(SURE[certainty], Confidence.MEDIUM, key=_order)
+                sure = SURE[certainty if many else min(certainty, Certainty.DEFAULT)]
                 yield Hit(
                     "SK1204",
                     place,
@@ -347,19 +348,12 @@ class _Settings:
                 )
 
 
-def _order(confidence: Confidence) -> int:
-    return [Confidence.LOW, Confidence.MEDIUM, Confidence.HIGH].index(confidence)
-
-
-def _weakened(one: Backend, sure: Certainty | None) -> Backend:
-    return Backend(
-        one.alias, one.text, one.place, min(one.certainty, sure if sure is not None else one.certainty)
-    )
+def _weakened(one: Backend) -> Backend:
+    return replace(one, certainty=min(one.certainty, Certainty.DEFAULT))
 
 
 def _place(module: Module, setting: Setting, option: Option) -> Place:
-    where = option.setting or setting
-    return Place(module.path, where.line, where.name, where.owner)
+    return module.place(option.setting or setting)
 
 
 def _by_place(backends: list[Backend]) -> dict[tuple[str, int], list[Backend]]:

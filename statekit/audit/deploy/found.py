@@ -9,10 +9,10 @@ from statekit.audit.deploy.running import Running
 from statekit.audit.model import Category, Confidence, Finding, Severity, Site
 from statekit.audit.rules import rules
 
-__all__ = ["ENV", "Hit", "Place", "finding"]
+__all__ = ["REDIS", "Hit", "Place", "finding"]
 
-ENV = 'os.environ["{}"]'
-"""How a setting is read from the environment, failing where it is not set."""
+REDIS = 'os.environ["REDIS_URL"]'
+"""The address of what is shared, as replacements spell it: it fails where it is missing."""
 
 
 class Place(NamedTuple):

@@ -9,11 +9,10 @@ from collections.abc import Iterator
 from statekit.audit.deploy.found import Hit, Place
 from statekit.audit.deploy.gate import CONFIGURED, SECRET
 from statekit.audit.deploy.ground import Ground, developing
-from statekit.audit.deploy.look import Called, Module, Setting
+from statekit.audit.deploy.look import Called, Module, Setting, followed
 from statekit.audit.deploy.options import Certainty, branch_of, options, text_of
 from statekit.audit.deploy.urls import SURE
 from statekit.audit.facts import Function
-from statekit.audit.model import Confidence
 from statekit.audit.reading.chains import spell
 
 __all__ = ["secret_hits"]
@@ -98,11 +97,7 @@ def _settings(ground: Ground, module: Module) -> Iterator[Hit]:
             ):
                 certainty = Certainty.DEFAULT  # pydantic: the environment may say otherwise
             if source and not _kept(module, one):
-                yield _hit(
-                    Place(module.path, one.line, one.name, one.owner),
-                    source,
-                    _certainty(module, one, certainty),
-                )
+                yield _hit(module.place(one), source, _certainty(module, one, certainty))
 
 
 def _of_a_row(one: Setting) -> bool:
@@ -158,26 +153,18 @@ def _argument(module: Module, one: Called, word: ast.keyword) -> Place | None:
 
 
 def _takes_key(one: Called) -> bool:
-    return bool(
-        re.search(
-            r"Middleware|Application|Serializer|Strategy|Flask",
-            ast.unparse(one.node)[:200],
-        )
-    )
+    return bool(re.search(r"Middleware|Application|Serializer|Strategy|Flask", ast.unparse(one.node)[:200]))
 
 
 def _random(ground: Ground, module: Module, value: ast.expr, at: Setting | None) -> tuple[Certainty, str]:
     """What makes it random, and how certain that is to be used; '' if nothing does."""
     for option in options(module, value, at):
-        elsewhere = (
-            option.setting not in (None, at) and not option.setting.local
-        )  # reported where it is spelt
-        source = _entropy(ground, module, option.node) if option.node is not None and not elsewhere else ""
+        if option.node is None or (option.setting not in (None, at) and not option.setting.local):
+            continue  # the environment says it, or it is reported where it is spelt
+        source = _entropy(ground, module, option.node)
         if source:
-            fallback = source.endswith("?")
-            return min(option.certainty, Certainty.DEFAULT) if fallback else option.certainty, source.rstrip(
-                "?"
-            )
+            most = Certainty.DEFAULT if source.endswith("?") else Certainty.PLAIN
+            return min(option.certainty, most), source.rstrip("?")
     return Certainty.PLAIN, ""
 
 
@@ -197,14 +184,11 @@ def _entropy(ground: Ground, module: Module, node: ast.expr) -> str:
 
 def _makes_it_up(ground: Ground, module: Module, function: Function) -> bool:
     lasts = {chain.rpartition(".")[2] for chain in function.calls}
-    imports = next((one.imports for one in ground.files if function in one.functions), module.facts.imports)
-    dotted = {
-        imports.get(chain.partition(".")[0], chain.partition(".")[0]) + chain[len(chain.partition(".")[0]) :]
-        for chain in function.calls
-    }
     if lasts & KEPT or function.within:
         return False
-    return any(one == source or one.startswith(source + "(") for one in dotted for source in ENTROPY)
+    home = next((one for one in ground.files if function in one.functions), module.facts)
+    called = [followed(chain, home) for chain in function.calls]
+    return any(one == source or one.startswith(source + "(") for one in called for source in ENTROPY)
 
 
 def _kept(module: Module, one: Setting | Called) -> bool:
@@ -227,12 +211,11 @@ def _hit(place: Place, source: str, certainty: Certainty) -> Hit:
     fallback = "" if certainty is Certainty.PLAIN else " where none is configured"
     why = f"`{place.name}` is made up by `{source}()` in each process{fallback}: cookies and tokens that one worker signed are refused by the others, and by all after a restart"
     name = place.name.lstrip("_").upper()
-    sure = SURE[certainty] if certainty is not Certainty.PLAIN else Confidence.HIGH
     return Hit(
         "SK1208",
         place,
         why,
         f'{place.name} = os.environ["{name}"]  # one key for all processes; an error where it is missing',
-        sure,
+        SURE[certainty],
         evidence=(f"{source}() at start-up",),
     )

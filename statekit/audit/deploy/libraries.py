@@ -5,8 +5,9 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 
-from statekit.audit.deploy.found import Hit, Place
+from statekit.audit.deploy.found import REDIS, Hit, Place
 from statekit.audit.deploy.gate import STORES
 from statekit.audit.deploy.ground import Ground, developing
 from statekit.audit.deploy.look import Called, Module, Setting
@@ -18,11 +19,11 @@ from statekit.audit.model import Confidence, Severity
 
 __all__ = ["library_hits"]
 
-REDIS = 'os.environ["REDIS_URL"]'
 SHARED = re.compile(
     r"redis|valkey|memcache|postgres|mongo|sqlalchemyjobstore|database|rabbit|kafka", re.IGNORECASE
 )
 LIMITERS = {"flask_limiter": "storage_uri", "slowapi": "storage_uri", "quart_rate_limiter": "store"}
+SOCKETS = {"flask_socketio", "socketio", "fastapi_socketio"}
 SCHEDULERS = {
     "BackgroundScheduler",
     "AsyncIOScheduler",
@@ -35,6 +36,7 @@ METRIC = re.compile(r"prometheus_client\.(Counter|Gauge|Histogram|Summary)")
 CACHE_TYPES = re.compile(
     r"^(flask_caching\.backends\.|flask_caching\.)?(simple(cache)?(\.SimpleCache)?)$", re.IGNORECASE
 )
+SHARED_CACHE = f'CACHE_TYPE = "RedisCache"\nCACHE_REDIS_URL = {REDIS}'
 CACHE_FILES = re.compile(
     r"^(flask_caching\.backends\.)?(filesystem(cache)?(\.FileSystemCache)?|null(cache)?(\.NullCache)?)$",
     re.IGNORECASE,
@@ -53,22 +55,27 @@ def library_hits(ground: Ground) -> Iterator[Hit]:
     yield from _metrics(ground)
 
 
-def _place(module: Module, one: Called | Setting, name: str) -> Place:
-    return Place(module.path, one.line, name, one.owner)
+def _in_its_mode(module: Module, one: Called, hit: Hit) -> Hit:
+    """A finding about what a call makes; of one of two modes it speaks as that."""
+    if not _is_one_of_two(module, one):
+        return hit
+    why = f"{hit.why}; another branch is shared, this is the one that is not"
+    return replace(hit, rule="SK1211", why=why, confidence=SURE[Certainty.CHOICE])
 
 
-def _certainty(module: Module, one: Called) -> Certainty:
-    """A branch, or a function that also makes something shared, is one of two modes."""
+def _is_one_of_two(module: Module, one: Called) -> bool:
+    """Whether a call stands in a branch, or in a function that also makes something shared."""
     if branch_of(one.under) == "choice":
-        return Certainty.CHOICE
+        return True
     siblings = (
         other for other in module.calls if one.local and other.owner == one.owner and other is not one
     )
-    return Certainty.CHOICE if any(SHARED.search(other.callee) for other in siblings) else Certainty.PLAIN
+    return any(SHARED.search(other.callee) for other in siblings)
 
 
-def _other(certainty: Certainty) -> str:
-    return "; another branch is shared, this is the one that is not" if certainty is Certainty.CHOICE else ""
+def _unless_given(one: Called) -> Confidence:
+    """How sure it is that an argument is not given: less where there are some nobody can see."""
+    return Confidence.MEDIUM if one.open_ended else Confidence.HIGH
 
 
 def _absent(call: Called, *names: str) -> bool:
@@ -81,28 +88,21 @@ def _absent(call: Called, *names: str) -> bool:
 
 def _limiters(ground: Ground, module: Module) -> Iterator[Hit]:
     for one in module.called("Limiter", "RateLimiter"):
-        root = one.callee.partition(".")[0]
-        argument = LIMITERS.get(root)
+        argument = LIMITERS.get(one.callee.partition(".")[0])
         if argument is None or developing(one) or not _absent(one, argument, "storage"):
             continue
         if one.open_ended and argument in module.text:
             continue
         if not any(True for _ in ground.settings("RATELIMIT_STORAGE_URI", "RATELIMIT_STORAGE_URL")):
-            yield _limiter(module, one, argument)
+            yield _in_its_mode(module, one, _limiter(module, one, argument))
 
 
 def _limiter(module: Module, one: Called, argument: str) -> Hit:
     name = one.name or one.spelt.rpartition(".")[2]
-    certainty = _certainty(module, one)
-    why = f"`{name}` has no `{argument}`, so it counts in each process: N workers let through N times the limit, and a restart forgets{_other(certainty)}"
-    return Hit(
-        "SK1201" if certainty is Certainty.PLAIN else "SK1211",
-        _place(module, one, name),
-        why,
-        f'{name} = {one.spelt}(..., {argument}={REDIS})\n# or, one exact count for all: kit.rate_limiter({name!r}, "5/minute")',
-        Confidence.MEDIUM if one.open_ended and certainty is Certainty.PLAIN else SURE[certainty],
-        evidence=(f"{one.callee} without {argument}, and no RATELIMIT_STORAGE_URI in the project",),
-    )
+    why = f"`{name}` has no `{argument}`, so it counts in each process: N workers let through N times the limit, and a restart forgets"
+    code = f'{name} = {one.spelt}(..., {argument}={REDIS})\n# or, one exact count for all: kit.rate_limiter({name!r}, "5/minute")'
+    said = f"{one.callee} without {argument}, and no RATELIMIT_STORAGE_URI in the project"
+    return Hit("SK1201", module.place(one, name), why, code, _unless_given(one), evidence=(said,))
 
 
 # -- sockets ----------------------------------------------------------------------------------------------------
@@ -110,14 +110,10 @@ def _limiter(module: Module, one: Called, argument: str) -> Hit:
 
 def _sockets(ground: Ground, module: Module) -> Iterator[Hit]:
     for one in module.called("SocketIO", "Server", "AsyncServer", "SocketManager"):
-        if one.callee.partition(".")[0] not in {
-            "flask_socketio",
-            "socketio",
-            "fastapi_socketio",
-        } or developing(one):
+        if one.callee.partition(".")[0] not in SOCKETS or developing(one):
             continue
         if _absent(one, "message_queue", "client_manager") and not _connected(ground, module, one):
-            yield _socket(module, one)
+            yield _in_its_mode(module, one, _socket(module, one))
 
 
 def _connected(ground: Ground, module: Module, one: Called) -> bool:
@@ -135,14 +131,13 @@ def _socket(module: Module, one: Called) -> Hit:
     flask = one.callee.startswith("flask_socketio")
     argument = f"message_queue={REDIS}" if flask else f"client_manager={manager}({REDIS})"
     missing = argument.partition("=")[0]
-    certainty = _certainty(module, one)
-    why = f"`{name}` has no `{missing}`: what one process emits reaches only the sockets it accepted itself, and its rooms are unknown to the others{_other(certainty)}"
+    why = f"`{name}` has no `{missing}`: what one process emits reaches only the sockets it accepted itself, and its rooms are unknown to the others"
     return Hit(
-        "SK1205" if certainty is Certainty.PLAIN else "SK1211",
-        _place(module, one, name),
+        "SK1205",
+        module.place(one, name),
         why,
         f"{name} = {one.spelt}(..., {argument})",
-        Confidence.MEDIUM if one.open_ended and certainty is Certainty.PLAIN else SURE[certainty],
+        _unless_given(one),
         keep="The sockets, and sticky routing for long polling: only the messages between processes move.",
         evidence=(f"{one.callee} without {missing}",),
     )
@@ -162,16 +157,13 @@ def _stores(ground: Ground, module: Module) -> Iterator[Hit]:
 
 
 def _store(module: Module, one: Called, kind: str) -> Hit:
-    name = one.name or kind
-    certainty = _certainty(module, one)
-    plain = Confidence.HIGH if not one.local else Confidence.MEDIUM
-    return Hit(
-        "SK1213" if certainty is Certainty.PLAIN else "SK1211",
-        _place(module, one, name),
-        f"`{name}` is kept in `{kind}`, the store `{one.callee.partition('.')[0]}` has for trying it out: what one process keeps there, the next does not have{_other(certainty)}",
-        f"{kind}()  ->  the Redis or database store of `{one.callee.partition('.')[0]}`",
-        plain if certainty is Certainty.PLAIN else SURE[certainty],
-        evidence=(f"{one.callee} at {module.path}:{one.node.lineno}",),
+    name, library = one.name or kind, one.callee.partition(".")[0]
+    why = f"`{name}` is kept in `{kind}`, the store `{library}` has for trying it out: what one process keeps there, the next does not have"
+    code = f"{kind}()  ->  the Redis or database store of `{library}`"
+    sure = Confidence.MEDIUM if one.local else Confidence.HIGH
+    said = f"{one.callee} at {module.path}:{one.node.lineno}"
+    return _in_its_mode(
+        module, one, Hit("SK1213", module.place(one, name), why, code, sure, evidence=(said,))
     )
 
 
@@ -199,7 +191,7 @@ def _scheduler(module: Module, one: Called, name: str) -> Hit:
     )
     return Hit(
         "SK1206",
-        _place(module, one, name),
+        module.place(one, name),
         f"`{name}` keeps its jobs in memory and is started where the app starts: N processes run every job N times, and jobs added at run time are lost at a restart",
         f'if redis.set(f"{name}:{{day}}", 1, nx=True, ex=86400):  # in the job, with the time it runs for: the first process does it\n    ...',
         Confidence.LOW if guarded else Confidence.MEDIUM,
@@ -218,7 +210,7 @@ def _caches(ground: Ground) -> Iterator[Hit]:
     used = ground.imports("flask_caching", "flask_cache")
     for module, one in ground.settings("CACHE_TYPE"):
         found = options(module, one.value, one)
-        place = _place(module, one, one.name)
+        place = module.place(one)
         for option in local_ones(found, _is_simple)[:1]:
             certainty = min(option.certainty, Certainty.CHOICE) if branch_of(one.under) else option.certainty
             sure = SURE[certainty] if used else Confidence.MEDIUM
@@ -231,26 +223,15 @@ def _caches(ground: Ground) -> Iterator[Hit]:
 def _cache(place: Place, spelt: str, certainty: Certainty, sure: Confidence) -> Hit:
     why = f"`{place.name}` is `{spelt}`, a dict in each process: what one worker replaces or deletes lives on in the others"
     rule = "SK1202" if certainty is Certainty.PLAIN else "SK1211"
-    return Hit(rule, place, why, f'CACHE_TYPE = "RedisCache"\nCACHE_REDIS_URL = {REDIS}', sure)
+    return Hit(rule, place, why, SHARED_CACHE, sure)
 
 
 def _weak_cache(ground: Ground, place: Place, spelt: str) -> Hit:
-    many = (ground.running.pods or 1) > 1
-    what = (
-        "keeps nothing at all"
-        if "null" in spelt.lower()
-        else "is shared by the processes of one machine, and by no other"
-    )
-    sure = Confidence.MEDIUM if many and "null" not in spelt.lower() else Confidence.LOW
+    null = "null" in spelt.lower()
+    what = "keeps nothing at all" if null else "is shared by the processes of one machine, and by no other"
+    sure = Confidence.MEDIUM if ground.running.spread and not null else Confidence.LOW
     why = f"`{place.name}` is `{spelt}`, which {what}"
-    return Hit(
-        "SK1202",
-        place,
-        why,
-        f'CACHE_TYPE = "RedisCache"\nCACHE_REDIS_URL = {REDIS}',
-        sure,
-        severity=Severity.NOTE,
-    )
+    return Hit("SK1202", place, why, SHARED_CACHE, sure, severity=Severity.NOTE)
 
 
 def _sessions(ground: Ground) -> Iterator[Hit]:
@@ -265,23 +246,16 @@ def _on_disk(node: ast.expr) -> bool:
 
 
 def _session(ground: Ground, module: Module, one: Setting, spelt: str) -> Hit:
-    many = (ground.running.pods or 1) > 1
     backends = [ast.unparse(value.value) for _, value in ground.settings("SESSION_CACHELIB")]
     simple = any("SimpleCache" in text for text in backends)
-    where = "a dict of the process" if simple else "files of one machine"
-    other = "process" if simple else "pod"
-    sure = (
-        Confidence.HIGH
-        if simple or many
-        else Confidence.MEDIUM
-        if spelt == "cachelib" and not backends
-        else Confidence.LOW
-    )
+    where, other = ("a dict of the process", "process") if simple else ("files of one machine", "pod")
+    lost = simple or ground.running.spread
+    unseen = Confidence.MEDIUM if spelt == "cachelib" and not backends else Confidence.LOW
     why = f"`{one.name}` is `{spelt}`, so sessions are kept in {where}: a visitor is a stranger to every other {other}, and signed out with each deploy"
     return Hit(
-        "SK1204", _place(module, one, one.name), why,
-        'StatekitFlask(app, kit, sessions=True)  # or SESSION_TYPE = "redis"', sure,
-        severity=None if simple or many else Severity.WARNING,
+        "SK1204", module.place(one), why,
+        'StatekitFlask(app, kit, sessions=True)  # or SESSION_TYPE = "redis"', Confidence.HIGH if lost else unseen,
+        severity=None if lost else Severity.WARNING,
     )  # fmt: skip
 
 

@@ -13,10 +13,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
+from statekit.audit.deploy.found import Place
 from statekit.audit.facts import FileFacts
 from statekit.audit.reading.chains import spell
 
-__all__ = ["Called", "Condition", "Module", "Setting", "look"]
+__all__ = ["Called", "Condition", "Module", "Setting", "callee_of", "followed", "look"]
 
 SETTERS = {"update", "from_mapping", "setdefault", "set", "set_config"}
 MADE = {"dict", "Settings"}
@@ -99,14 +100,27 @@ class Module:
             found.setdefault(one.callee.rpartition(".")[2], []).append(one)
         return found
 
-    def imports(self, *roots: str) -> bool:
-        """Whether anything of these packages is imported."""
-        return any(origin.partition(".")[0] in roots for origin in self.facts.imports.values())
-
     def dotted(self, chain: str) -> str:
         """A chain with its first name followed to where it was imported from."""
-        head, dot, rest = chain.partition(".")
-        return self.facts.imports.get(head, head) + dot + rest
+        return followed(chain, self.facts)
+
+    def place(self, one: Setting | Called, name: str = "") -> Place:
+        """Where something of this file stands, under its own name or another."""
+        return Place(self.path, one.line, name or one.name, one.owner)
+
+
+def followed(chain: str, facts: FileFacts) -> str:
+    """A chain with its first name followed to where its file imports it from."""
+    head, dot, rest = chain.partition(".")
+    return facts.imports.get(head, head) + dot + rest
+
+
+def callee_of(node: ast.Call) -> str:
+    """How a call spells what it calls; `spell` alone has ``x[]`` for ``x.get(…)``."""
+    spelt = spell(node.func) or ""
+    if isinstance(node.func, ast.Attribute) and spelt.endswith("[]"):
+        return f"{spell(node.func.value) or ''}.{node.func.attr}"
+    return spelt
 
 
 def look(root: Path, facts: FileFacts) -> Module | None:
@@ -228,9 +242,7 @@ class _Look:
     # -- calls --------------------------------------------------------------------------------------------
 
     def _call(self, node: ast.Call) -> None:
-        spelt = spell(node.func) or ""
-        if isinstance(node.func, ast.Attribute) and spelt.endswith("[]"):  # `x.get(…)` is spelt `x[]`
-            spelt = f"{spell(node.func.value) or ''}.{node.func.attr}"
+        spelt = callee_of(node)
         name, line = self.named.get(id(node), ("", node.lineno))
         self.module.calls.append(
             Called(self.module.dotted(spelt), spelt, node, name, line, self.owner, self.local, self.under)

@@ -6,11 +6,11 @@ import ast
 import configparser
 import re
 import tomllib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from statekit.audit.deploy.commands import ASSIGNED, Asked, amount, asked_by
+from statekit.audit.deploy.commands import ASSIGNED, amount, asked_by
 from statekit.audit.deploy.found import Hit, Place
 from statekit.audit.deploy.running import Said
 from statekit.audit.model import Confidence
@@ -45,9 +45,9 @@ class Paper:
             if reason:
                 self._one(Place(self.path, line, name or what), reason)
 
-    def all(self, asked: Iterable[Asked], line: int, name: str = "") -> None:
+    def runs(self, command: str, line: int, name: str) -> None:
         """Note what a command asks for."""
-        for one in asked:
+        for one in asked_by(command):
             self.say(one.what, one.number, line, one.text, name)
 
     def _because(self, line: int) -> str:
@@ -164,7 +164,7 @@ def procfile(paper: Paper) -> None:
     for number, line in lines_of(paper):
         name, colon, command = line.partition(":")
         if colon and re.fullmatch(r"[\w-]+", name.strip()):
-            paper.all(asked_by(command), number, name.strip())
+            paper.runs(command, number, name.strip())
 
 
 def docker(paper: Paper) -> None:
@@ -173,7 +173,7 @@ def docker(paper: Paper) -> None:
         word, _, rest = line.strip().partition(" ")
         word = word.upper()
         if word in ("CMD", "ENTRYPOINT"):
-            paper.all(asked_by(_exec_form(rest)), number, word)
+            paper.runs(_exec_form(rest), number, word)
         elif word in ("ENV", "ARG"):
             _environment(paper, number, rest)
 
@@ -196,7 +196,7 @@ def environment(paper: Paper, number: int, name: str, value: str) -> None:
     if ASSIGNED.match(name):
         paper.say("workers", amount(value), number, f"{name}={value}", name)
     elif name == "GUNICORN_CMD_ARGS":
-        paper.all(asked_by("gunicorn " + value.strip("\"'")), number, name)
+        paper.runs("gunicorn " + value.strip("\"'"), number, name)
     elif name.lower() == "prometheus_multiproc_dir":
         paper.say("metrics", 1, number, name)
 
@@ -209,7 +209,7 @@ def shell(paper: Paper) -> None:
         if exported:
             environment(paper, number, exported[1], exported[2])
         else:
-            paper.all(asked_by(code), number, "workers")
+            paper.runs(code, number, "workers")
 
 
 def systemd(paper: Paper) -> None:
@@ -217,7 +217,7 @@ def systemd(paper: Paper) -> None:
     for number, line in lines_of(paper):
         name, _, value = line.strip().partition("=")
         if name == "ExecStart":
-            paper.all(asked_by(value.lstrip("-@:+!")), number, name)
+            paper.runs(value.lstrip("-@:+!"), number, name)
         elif name == "Environment":
             _environment(paper, number, value.strip('"'))
 
@@ -232,7 +232,7 @@ def supervisor(paper: Paper) -> None:
                 command + section,
             )
         )
-        paper.all(asked_by(command), where.get("command", 1), "command")
+        paper.runs(command, where.get("command", 1), "command")
         if serves and "numprocs" in options:
             paper.say(
                 "workers",
@@ -299,7 +299,7 @@ def toml(paper: Paper) -> None:
     except tomllib.TOMLDecodeError:
         return
     for command in (*_strings(data.get("processes")), *_strings(data.get("deploy"))):
-        paper.all(asked_by(command), _line(paper, command), "processes")
+        paper.runs(command, _line(paper, command), "processes")
     for key in ("min_machines_running", "numReplicas", "count"):
         for value in _numbers(data, key):
             paper.say("pods", value, _line(paper, key), f"{key} = {value}", key)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from statekit.audit.catalogue import Names
 from statekit.audit.deploy.found import Hit, Place
 from statekit.audit.deploy.ground import Ground, developing
-from statekit.audit.deploy.look import Module
+from statekit.audit.deploy.look import Module, followed
 from statekit.audit.deploy.names import offstage
 from statekit.audit.deploy.options import options
 from statekit.audit.deploy.papers import Paper, counted
@@ -74,10 +74,9 @@ def preload_hits(ground: Ground) -> Iterator[Hit]:
 
 def _clients(facts: FileFacts) -> Iterator[Binding]:
     for one in facts.bindings:
-        if one.value.kind == "call" and not one.under:
-            head, dot, rest = one.value.text.partition(".")
-            if facts.imports.get(head, head) + dot + rest in CONNECTING:
-                yield one
+        made = one.value.kind == "call" and not one.under
+        if made and followed(one.value.text, facts) in CONNECTING:
+            yield one
 
 
 def _hit(ground: Ground, preload: Said, early: list[tuple[FileFacts, Binding]]) -> Hit:

@@ -55,24 +55,19 @@ class Running:
         return self._number("pods")
 
     @property
-    def threads(self) -> int | None:
-        """Threads in a process; None if no file says."""
-        return self._number("threads")
-
-    @property
     def preload(self) -> Said | None:
         """What imports the app before forking, if anything does."""
         return self.most("preload")
 
     @property
-    def sticky(self) -> tuple[Said, ...]:
-        """What sends a user back to the same process."""
-        return tuple(one for one in self.said if one.what == "sticky")
+    def spread(self) -> bool:
+        """Whether there are several pods, so that not even a file is shared by all."""
+        return (self.pods or 1) > 1
 
     @property
     def several(self) -> bool:
         """Whether more than one process is configured to answer."""
-        return (self.workers or 1) > 1 or (self.pods or 1) > 1
+        return (self.workers or 1) > 1 or self.spread
 
     @property
     def single(self) -> bool:

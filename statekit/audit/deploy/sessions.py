@@ -13,7 +13,7 @@ from typing import NamedTuple
 from statekit.audit.deploy.found import Hit, Place
 from statekit.audit.deploy.gate import SESSION_TARGET
 from statekit.audit.deploy.ground import Ground
-from statekit.audit.deploy.look import Module, Setting
+from statekit.audit.deploy.look import Module, Setting, callee_of
 from statekit.audit.model import Confidence, Severity
 from statekit.audit.reading.chains import spell
 
@@ -119,45 +119,33 @@ def _puts(module: Module) -> Iterator[Put]:
     for one in module.settings:
         if one.form == "item" and _is_session(module, one):
             yield Put(one.name, one.value, one.line, one)
-            if isinstance(one.value, ast.Dict):
-                continue
-    for call in module.calls:  # session.update({"user": …})
-        if call.spelt.endswith(".update") and call.node.args and isinstance(call.node.args[0], ast.Dict):
-            about = Setting(
-                "",
-                call.spelt.removesuffix(".update"),
-                "item",
-                call.node,
-                call.line,
-                call.owner,
-                call.local,
-                call.under,
-            )
-            if _is_session(module, about):
-                literal = call.node.args[0]
-                for key, value in zip(literal.keys, literal.values, strict=True):
-                    if isinstance(key, ast.Constant):
-                        yield Put(str(key.value), value, key.lineno, about)
+    for call in module.calls:
+        base, _, last = call.spelt.rpartition(".")
+        literal = call.node.args[0] if last == "update" and base and call.node.args else None
+        if isinstance(literal, ast.Dict):
+            about = Setting("", base, "item", call.node, call.line, call.owner, call.local, call.under)
+            yield from _updated(literal, about) if _is_session(module, about) else ()
+
+
+def _updated(literal: ast.Dict, about: Setting) -> Iterator[Put]:
+    """``session.update({"user": …})``."""
+    for key, value in zip(literal.keys, literal.values, strict=True):
+        if isinstance(key, ast.Constant):
+            yield Put(str(key.value), value, key.lineno, about)
 
 
 def _is_session(module: Module, one: Setting) -> bool:
-    if one.base == "session":
-        if module.facts.imports.get("session") in FLASK:
-            return not _rebound(module, one)
-        return bool(
-            _assigned(module, "session", one)
-            and "get_session" in ast.unparse(_assigned(module, "session", one)[-1].value)
-        ) or _aliased(module, one)
-    return bool(SESSION_TARGET.search(one.base)) and "." in one.base
+    if one.base != "session":
+        return bool(SESSION_TARGET.search(one.base)) and "." in one.base
+    given = [it.value for it in _assigned(module, "session", one)]
+    if _is_flask(module):
+        return all(map(spell, given))
+    made = bool(given) and "get_session" in ast.unparse(given[-1])
+    return made or any(SESSION_TARGET.search(spell(it) or "") for it in given)  # session = request.session
 
 
-def _rebound(module: Module, one: Setting) -> bool:
-    return any(not spell(it.value) for it in _assigned(module, "session", one))
-
-
-def _aliased(module: Module, one: Setting) -> bool:
-    """``session = request.session``."""
-    return any(SESSION_TARGET.search(spell(it.value) or "") for it in _assigned(module, "session", one))
+def _is_flask(module: Module) -> bool:
+    return module.facts.imports.get("session") in FLASK
 
 
 def _assigned(module: Module, name: str, one: Setting) -> list[Setting]:
@@ -200,9 +188,7 @@ class _Look:
         return None
 
     def _call(self, node: ast.Call, _steps: int) -> Odd | None:
-        spelt = spell(node.func) or ""
-        if isinstance(node.func, ast.Attribute) and spelt.endswith("[]"):
-            spelt = f"{spell(node.func.value) or ''}.{node.func.attr}"
+        spelt = callee_of(node)
         dotted = self.module.dotted(spelt)
         known = CONSTRUCTORS.get(dotted) or (CONSTRUCTORS.get(spelt) if "." not in dotted else None)
         if known:
@@ -232,21 +218,15 @@ class _Look:
 
 
 def _inside(node: ast.expr) -> list[ast.expr]:
-    if isinstance(node, ast.Dict):
+    if isinstance(node, ast.Dict | ast.BoolOp):
         return node.values
     if isinstance(node, ast.List | ast.Tuple):
         return node.elts
     if isinstance(node, ast.IfExp):
         return [node.body, node.orelse]
-    if isinstance(node, ast.BoolOp):
-        return node.values
-    return (
-        [node.value]
-        if isinstance(node, ast.Await | ast.NamedExpr | ast.Starred)
-        else [node.elt]
-        if isinstance(node, ast.ListComp)
-        else []
-    )
+    if isinstance(node, ast.ListComp):
+        return [node.elt]
+    return [node.value] if isinstance(node, ast.Await | ast.NamedExpr) else []
 
 
 _TURNS: dict[type[ast.expr], str] = {
@@ -264,8 +244,7 @@ _TURNS: dict[type[ast.expr], str] = {
 
 
 def _hit(module: Module, put: Put, odd: Odd) -> Hit:
-    flask = module.facts.imports.get("session") in FLASK
-    light = flask and odd in TAGGED
+    light = _is_flask(module) and odd in TAGGED
     spelt = f"{put.setting.base}[{put.key!r}]"
     why = f"`{spelt}` is given {odd.what}: a session that leaves the process is written as text, and comes back as something else or not at all"
     return Hit(

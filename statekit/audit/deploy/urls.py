@@ -6,7 +6,7 @@ import ast
 import re
 from collections.abc import Iterator
 
-from statekit.audit.deploy.found import Hit, Place
+from statekit.audit.deploy.found import REDIS, Hit, Place
 from statekit.audit.deploy.ground import Ground, developing
 from statekit.audit.deploy.look import Called, Module, Setting
 from statekit.audit.deploy.options import GETTERS, Certainty, Option, branch_of, options, text_of
@@ -78,7 +78,7 @@ def _settings(ground: Ground, module: Module) -> Iterator[tuple[Hit, ast.expr]]:
 
 def _setting(ground: Ground, module: Module, one: Setting, option: Option) -> Hit | None:
     assert option.node is not None
-    place = Place(module.path, one.line, one.name, one.owner)
+    place = module.place(one)
     if in_memory(option.node) and not ground.overruled(one, in_memory, module.path):
         return _hit(place, one.name, _certainty(option.certainty, one), text_of(option.node))
     if (
@@ -104,7 +104,7 @@ def _calls(module: Module) -> Iterator[tuple[Hit, ast.expr]]:
             for option in local if local and not developing(one) else []:
                 assert option.node is not None
                 name = one.name or argument or one.spelt.partition(".")[0]
-                place = Place(module.path, one.line, name, one.owner)
+                place = module.place(one, name)
                 certainty = _certainty(option.certainty, one)
                 yield _hit(place, f"{argument} {one.callee}", certainty, text_of(option.node)), option.node
 
@@ -124,25 +124,19 @@ def _hit(place: Place, about: str, certainty: Certainty, spelt: str) -> Hit:
     if certainty is not Certainty.PLAIN:
         return _fallback(place, spelt, certainty)
     if SOCKETS.search(about) or SOCKETS.search(place.name):
-        rule, why = (
-            "SK1205",
-            f"`{place.name}` passes messages through `{spelt}`: those who are connected to another process hear nothing",
-        )
+        rule = "SK1205"
+        why = f"`{place.name}` passes messages through `{spelt}`: those who are connected to another process hear nothing"
     elif TASKS.search(about) or TASKS.search(place.name):
-        rule, why = (
-            "SK1207",
-            f"`{place.name}` is `{spelt}`: a message put there is seen by the process that put it and by no other",
-        )
+        rule = "SK1207"
+        why = f"`{place.name}` is `{spelt}`: a message put there is seen by the process that put it and by no other"
     else:
-        rule, why = (
-            "SK1212",
-            f"`{place.name}` is kept in `{spelt}`, in so many words: each process has its own, and a restart empties it",
-        )
+        rule = "SK1212"
+        why = f"`{place.name}` is kept in `{spelt}`, in so many words: each process has its own, and a restart empties it"
     return Hit(
         rule,
         place,
         why,
-        f'"{spelt}"  ->  os.environ["REDIS_URL"]',
+        f'"{spelt}"  ->  {REDIS}',
         SURE[certainty],
         evidence=(f"`{spelt}` at {place.path}:{place.line}",),
     )
@@ -155,7 +149,7 @@ def _fallback(place: Place, spelt: str, certainty: Certainty) -> Hit:
         "SK1211",
         place,
         why,
-        f'"{spelt}"  ->  os.environ["REDIS_URL"], which fails where it is missing',
+        f'"{spelt}"  ->  {REDIS}, which fails where it is missing',
         SURE[certainty],
         evidence=("shared in another branch: only this one is reported",),
     )

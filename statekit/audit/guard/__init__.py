@@ -5,7 +5,8 @@ within a budget, and keeps count: which state, changed by which kind of request,
 imports nothing, and runs no line of the app's own code to look at a value (`prints`).
 
 What it cannot see: a change undone before the request ends, the middle of containers too large to be read at once
-(said in the report), state in C extensions, and state the audit did not name.
+(said in the report), state in C extensions, attributes of objects that `gc.freeze` took out of sight, and state the
+audit did not name.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from statekit.audit.guard.named import Named
-from statekit.audit.guard.prints import ABSENT, Print, Printer, fields_of
+from statekit.audit.guard.prints import ABSENT, Print, Printer, body_of, dict_of, fields_of
 
 __all__ = ["Place", "found"]
 
@@ -18,8 +18,6 @@ _NOTHING: Any = object()
 MOST_OBJECTS = 8
 """Objects of one class that are watched."""
 _DICT_OF_MODULE: Any = vars(types.ModuleType)["__dict__"]
-_DICT_OF_CLASS: Any = vars(type)["__dict__"]
-_MRO_OF_CLASS: Any = vars(type)["__mro__"]
 
 Place = Callable[[Printer], Print]
 """Takes the print of the state at a place."""
@@ -78,7 +76,7 @@ def _in_module(module: types.ModuleType, rest: list[str]) -> Place | None:
         owner = names.get(step)
         if not issubclass(type(owner), type):
             return None
-        names = _DICT_OF_CLASS.__get__(owner)
+        names = body_of(owner)
     last = rest[-1]
     return (lambda printer: _at(printer, names, last)) if last in names else None
 
@@ -145,17 +143,9 @@ def _rooms(app: Any) -> list[dict[Any, Any]]:
         own.get("config"),
         own.get("extensions"),
         own.get("_state"),
-        _raw_fields(app),
+        dict_of(app),
     ]
-    return [one for one in rooms if issubclass(type(one), dict)]
-
-
-def _raw_fields(value: Any) -> Any:
-    for cls in _MRO_OF_CLASS.__get__(type(value)):
-        own = _DICT_OF_CLASS.__get__(cls).get("__dict__")
-        if type(own) is types.GetSetDescriptorType:
-            return own.__get__(value)
-    return None
+    return [one for one in rooms if one is not None and issubclass(type(one), dict)]
 
 
 # -- in objects and closures ------------------------------------------------------------------------------------

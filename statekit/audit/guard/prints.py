@@ -21,7 +21,7 @@ from gc import get_referents
 from itertools import islice
 from typing import Any, NamedTuple
 
-__all__ = ["ABSENT", "Difference", "Print", "Printer", "difference", "fields_of"]
+__all__ = ["ABSENT", "Difference", "Print", "Printer", "body_of", "dict_of", "difference", "fields_of"]
 
 EDGE, MIDDLE = 16, 32
 """Of a large container: how many items are read at each end, and how many from somewhere between them."""
@@ -75,8 +75,8 @@ _OPAQUE = (
 )  # fmt: skip
 _LRU = type(functools.lru_cache(lambda: None))
 _LOCK, _RLOCK = type(threading.Lock()), type(threading.RLock())
-_DICT_OF_CLASS = type.__dict__["__dict__"]
-_MRO_OF_CLASS = type.__dict__["__mro__"]
+_DICT_OF_CLASS: Any = type.__dict__["__dict__"]
+_MRO_OF_CLASS: Any = type.__dict__["__mro__"]
 _NAME_OF_CLASS = type.__dict__["__name__"]
 
 
@@ -260,24 +260,43 @@ _FAMILIES: tuple[tuple[type | tuple[type, ...], Reader], ...] = (
 
 def fields_of(value: Any) -> list[tuple[str, Any]]:
     """The fields of an object as the interpreter keeps them: its ``__dict__``, then its slots."""
-    found: list[tuple[str, Any]] = []
-    for cls in _MRO_OF_CLASS.__get__(type(value)):
-        body = _DICT_OF_CLASS.__get__(cls)
-        own = body.get("__dict__")
-        if type(own) is types.GetSetDescriptorType and not found:
-            found += [(name, one) for name, one in _items(own.__get__(value)) if type(name) is str]
+    bodies = _bodies(value)
+    names = _dict_in(bodies, value)
+    own = (
+        list(dict.items(names)) if names is not None else ()
+    )  # in one go, so that no thread changes it meanwhile
+    found = [(name, one) for name, one in own if type(name) is str]
+    for body in bodies:
         slots = body.get("__slots__", ())
         for name in slots if type(slots) is tuple else ():
             member = body.get(name)
             if type(member) is types.MemberDescriptorType:
-                with_value = _slot(member, value)
-                found += with_value
+                found += _slot(member, value)
     return found
 
 
-def _items(names: dict[Any, Any]) -> list[tuple[Any, Any]]:
-    """In one go, so that no thread changes it meanwhile."""
-    return list(dict.items(names))
+def dict_of(value: Any) -> dict[Any, Any] | None:
+    """The ``__dict__`` of an object as the interpreter keeps it; None where it has none."""
+    return _dict_in(_bodies(value), value)
+
+
+def _dict_in(bodies: list[Any], value: Any) -> dict[Any, Any] | None:
+    for body in bodies:
+        own = body.get("__dict__")
+        if type(own) is types.GetSetDescriptorType:
+            kept = own.__get__(value)
+            return kept if issubclass(type(kept), dict) else None  # a class has a view of one
+    return None
+
+
+def _bodies(value: Any) -> list[Any]:
+    """What the class of an object consists of, and those it builds on."""
+    return [_DICT_OF_CLASS.__get__(cls) for cls in _MRO_OF_CLASS.__get__(type(value))]
+
+
+def body_of(cls: type) -> Any:
+    """What a class consists of, whatever its metaclass makes of ``__dict__``."""
+    return _DICT_OF_CLASS.__get__(cls)
 
 
 def _slot(member: Any, value: Any) -> list[tuple[str, Any]]:

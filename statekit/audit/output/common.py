@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import PurePosixPath
 
 from statekit.audit.model import Category, Confidence, Finding, Report, Severity, Site
@@ -12,13 +13,15 @@ from statekit.audit.rules import sort_of
 
 __all__ = [
     "Row",
+    "as_spoken",
+    "by_category",
+    "by_package",
     "counted",
     "inventory",
     "laid_out",
     "next_step",
     "opened",
     "ordered",
-    "package_of",
     "plural",
     "said",
     "visible",
@@ -27,9 +30,12 @@ __all__ = [
 ]
 
 CATEGORIES = list(Category)
-CONTROLS = dict.fromkeys((*range(9), 11, 12, *range(14, 32), *range(127, 160)), "�")
-CONTROLS |= dict.fromkeys(
-    (*range(0x200B, 0x2010), *range(0x2028, 0x202F), *range(0x2066, 0x206A), 0xFEFF), "\ufffd"
+CONTROLS = dict.fromkeys(
+    (
+        *(*range(9), 11, 12, *range(14, 32), *range(127, 160)),
+        *(*range(0x200B, 0x2010), *range(0x2028, 0x202F), *range(0x2066, 0x206A), 0xFEFF),
+    ),
+    "\ufffd",
 )
 """Characters that would change how a line is shown: controls, and marks that reorder or hide text."""
 
@@ -45,6 +51,11 @@ class Row:
     severity: Severity
     problem: str
 
+    @property
+    def aside(self) -> str:
+        """How much of it is accepted, in brackets; '' if nothing is."""
+        return f" ({self.accepted} accepted)" if self.accepted else ""
+
 
 def ordered(findings: Iterable[Finding]) -> list[Finding]:
     """By category, then package, then place."""
@@ -54,7 +65,7 @@ def ordered(findings: Iterable[Finding]) -> list[Finding]:
 def _place(finding: Finding) -> tuple[object, ...]:
     return (
         CATEGORIES.index(finding.category),
-        package_of(finding),
+        _package_of(finding),
         finding.path,
         finding.line,
         finding.rule,
@@ -67,8 +78,19 @@ def opened(report: Report) -> list[Finding]:
     return ordered(one for one in report.findings if one.status == "open")
 
 
-def package_of(finding: Finding) -> str:
-    """The folder a finding is in."""
+def by_category(findings: Iterable[Finding]) -> Iterator[tuple[Category, list[Finding]]]:
+    """Ordered findings, category after category."""
+    for category, several in groupby(findings, key=lambda one: one.category):
+        yield category, list(several)
+
+
+def by_package(findings: Iterable[Finding]) -> Iterator[tuple[str, list[Finding]]]:
+    """Ordered findings of a category, folder after folder; '' for the root."""
+    for package, several in groupby(findings, key=_package_of):
+        yield "" if package == "." else package, list(several)
+
+
+def _package_of(finding: Finding) -> str:
     return PurePosixPath(finding.path).parent.as_posix()
 
 
@@ -164,6 +186,14 @@ def laid_out(code: str, width: int) -> Iterator[tuple[str, str]]:
         else:
             yield "", " " * (len(code_) - len(code_.lstrip())) + f"# {remark}"
             yield code_, ""
+
+
+def as_spoken(sentence: str, text: Callable[[str], str], code: Callable[[str], str]) -> str:
+    """A sentence of ours, whose backticks are code: each part written as a format writes text or code."""
+    parts = sentence.split("`")
+    if len(parts) % 2 == 0:
+        return text(sentence)
+    return "".join(code(part) if at % 2 else text(part) for at, part in enumerate(parts))
 
 
 def visible(text: str) -> str:

@@ -6,24 +6,26 @@ Without scripts everything is shown and nothing can be filtered.
 
 from __future__ import annotations
 
+import re
 from base64 import b64encode
 from collections.abc import Iterable, Iterator
 from hashlib import sha256
 from html import escape
 from importlib import resources
-from itertools import groupby
 
 import statekit
 from statekit.audit.model import Category, Confidence, Finding, Report, Severity, Site
 from statekit.audit.output.common import (
     Row,
+    as_spoken,
+    by_category,
+    by_package,
     counted,
     inventory,
     laid_out,
     next_step,
     opened,
     ordered,
-    package_of,
     plural,
     said,
     visible,
@@ -58,10 +60,7 @@ def render(report: Report) -> str:
         "remarks": _remarks(report),
         "footer": _footer(report),
     }
-    pieces = _resource("page.html").split("{{")
-    return pieces[0] + "".join(
-        parts[name] + rest for name, _, rest in (piece.partition("}}") for piece in pieces[1:])
-    )
+    return re.sub(r"\{\{(\w+)\}\}", lambda place: parts[place[1]], _resource("page.html"))
 
 
 def _resource(name: str) -> str:
@@ -154,16 +153,16 @@ def _checked(name: str, value: str, there: set[str]) -> str:
 
 
 def _sections(report: Report) -> Iterator[str]:
-    for category, several in groupby(ordered(report.findings), key=lambda one: one.category):
-        yield "".join(_section(category, list(several), report))
+    for category, several in by_category(ordered(report.findings)):
+        yield "".join(_section(category, several, report))
 
 
 def _section(category: Category, several: list[Finding], report: Report) -> Iterator[str]:
     sort = sort_of(category)
     yield f'<section data-group><h2>{escape(sort.title)}</h2><p class="soft">{escape(sort.breaks)}</p>'
-    for package, mine in groupby(several, key=package_of):
-        shown = "" if package == "." else f"<h3>{_text(package)}/</h3>"
-        yield f"<div data-group>{shown or '<h3></h3>'}{''.join(_finding(one, report) for one in mine)}</div>"
+    for package, mine in by_package(several):
+        shown = f"{_text(package)}/" if package else ""
+        yield f"<div data-group><h3>{shown}</h3>{''.join(_finding(one, report) for one in mine)}</div>"
     yield "</section>"
 
 
@@ -245,8 +244,4 @@ def _text(text: str) -> str:
 
 
 def _sentence(text: str) -> str:
-    """A sentence of ours, whose backticks are code."""
-    parts = text.split("`")
-    if len(parts) % 2 == 0:
-        return _text(text)
-    return "".join(f"<code>{_text(part)}</code>" if at % 2 else _text(part) for at, part in enumerate(parts))
+    return as_spoken(text, _text, lambda part: f"<code>{_text(part)}</code>")

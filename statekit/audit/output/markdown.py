@@ -5,15 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from html import escape
-from itertools import groupby
 
 from statekit.audit.model import Finding, Report
 from statekit.audit.output.common import (
+    as_spoken,
+    by_category,
+    by_package,
     counted,
     inventory,
     next_step,
     opened,
-    package_of,
     plural,
     said,
     visible,
@@ -46,8 +47,7 @@ def _head(report: Report) -> Iterator[str]:
     if rows:
         yield from ("| category | found | with N workers |", "|---|---:|---|")
     for row in rows:
-        accepted = f" ({row.accepted} accepted)" if row.accepted else ""
-        yield f"| {row.title} | {row.count}{accepted} | {_text(row.problem)} |"
+        yield f"| {row.title} | {row.count}{row.aside} | {_text(row.problem)} |"
     if rows:
         yield f"| **all** | **{len(found)}** | {counted(found)} |"
         yield ""
@@ -57,10 +57,10 @@ def _fitting(report: Report, room: int) -> Iterator[str]:
     """Findings as long as there is room; of the rest, how many there are."""
     found = opened(report)
     done = 0
-    for category, several in groupby(found, key=lambda one: one.category):
+    for category, several in by_category(found):
         title = ["", f"### {sort_of(category).title}", ""]
-        for package, mine in groupby(several, key=package_of):
-            title += [f"In {_code(package)}", ""] if package != "." else []
+        for package, mine in by_package(several):
+            title += [f"In {_code(package)}", ""] if package else []
             for one in mine:
                 block = [*title, *_finding(one, report), ""]
                 room -= sum(len(line) + 1 for line in block)
@@ -131,8 +131,4 @@ def _code(text: str) -> str:
 
 
 def _sentence(text: str) -> str:
-    """A sentence of ours, whose backticks are code."""
-    parts = text.split("`")
-    if len(parts) % 2 == 0:
-        return _text(text)
-    return "".join(_code(part) if at % 2 else _text(part) for at, part in enumerate(parts))
+    return as_spoken(text, _text, _code)

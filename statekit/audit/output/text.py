@@ -10,17 +10,17 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
-from itertools import groupby
 from textwrap import wrap
 
 from statekit.audit.model import Finding, Report
 from statekit.audit.output.common import (
+    by_category,
+    by_package,
     counted,
     inventory,
     laid_out,
     next_step,
     opened,
-    package_of,
     plural,
     said,
     visible,
@@ -100,8 +100,7 @@ def _table(report: Report, pen: _Pen) -> Iterator[str]:
     yield pen("soft", f"  {'category':<{wide}}  {'found':>5}  with N workers")
     yield pen("soft", f"  {'─' * wide}  {'─' * 5}  {'─' * (room + 1)}")
     for row in rows:
-        accepted = f" ({row.accepted} accepted)" if row.accepted else ""
-        first, *others = wrap(row.problem + accepted, room) or [""]
+        first, *others = wrap(row.problem + row.aside, room) or [""]
         count = pen(row.severity.value, f"{row.count:>5}") if row.count else pen("soft", f"{'ok':>5}")
         yield f"  {row.title:<{wide}}  {count}  {first}"
         yield from (f"  {'':<{wide}}  {'':>5}  {line}" for line in others)
@@ -114,10 +113,10 @@ def _table(report: Report, pen: _Pen) -> Iterator[str]:
 
 
 def _findings(report: Report, pen: _Pen) -> Iterator[str]:
-    for category, several in groupby(opened(report), key=lambda one: one.category):
+    for category, several in by_category(opened(report)):
         yield from ("", pen("head", sort_of(category).title), "")
-        for package, mine in groupby(several, key=package_of):
-            if package != ".":
+        for package, mine in by_package(several):
+            if package:
                 yield from (pen("soft", f"  {visible(package)}/"), "")
             for one in mine:
                 yield from (*_finding(one, report, pen), "")

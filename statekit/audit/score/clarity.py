@@ -11,6 +11,7 @@ from statekit.audit.project import FunctionIn, Var
 from statekit.audit.score.groups import Group
 from statekit.audit.score.model import Part
 from statekit.audit.score.traffic import Traffic
+from statekit.audit.score.words import listed
 from statekit.audit.words import words_of
 
 __all__ = ["Clarity"]
@@ -27,6 +28,8 @@ OWN = 0.5
 """A word is a package's own if so much of all its uses are there, and 1.25 times what its size would explain."""
 ENOUGH = 10
 """Calls and imports; where there are fewer, as many are added that count half."""
+NAMED = 4
+"""Words and private names that are shown."""
 VERSION = re.compile(r"v\d+$")
 
 
@@ -66,7 +69,8 @@ class Clarity:
             return None
         reached = self.traffic.reached.get(group, {})
         private = [one for one in reached if _private(one)]
-        past = f", {len(private)} of them private ({_some(_last(one) for one in private)})" if private else ""
+        named = listed(sorted(map(_last, private)), NAMED)
+        past = f", {len(private)} of them private ({named})" if private else ""
         closed = max(0.0, 1 - (len(reached) + len(private)) / defined)
         return Part("narrow door", closed, 3, f"outsiders use {len(reached)} of its {defined} names{past}")
 
@@ -80,9 +84,8 @@ class Clarity:
         carrying = sum(1 for name in names if own & set(words_of(name)))
         uses = self._uses[group]
         shown = sorted(own, key=lambda word: (-uses[word], word))
-        said = f"{carrying} of {len(names)} names carry a word of its own" + (
-            f" ({_some(shown)})" if shown else ""
-        )
+        said = f"{carrying} of {len(names)} names carry a word of its own"
+        said += f" ({listed(shown, NAMED)})" if shown else ""
         return Part("own words", carrying / len(names), 2, said)
 
     def _own_words(self, group: Group) -> set[str]:
@@ -160,9 +163,3 @@ def _private(thing: object) -> bool:
 
 def _last(thing: object) -> str:
     return str(getattr(thing, "name", "")).rpartition(".")[2]
-
-
-def _some(names: Iterable[str], most: int = 4) -> str:
-    listed = sorted(names) if not isinstance(names, list) else names
-    more = f" and {len(listed) - most} more" if len(listed) > most else ""
-    return ", ".join(listed[:most]) + more

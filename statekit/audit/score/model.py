@@ -5,7 +5,7 @@ All of it is plain data: `record` and `recalled` carry it to JSON and back, so t
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 
 from statekit.audit.model import Category, Confidence
@@ -141,7 +141,7 @@ class Score:
     passed_over: tuple[str, ...] = ()
     """Packages with neither handlers nor state: the rest uses them, nobody moves them."""
     excluded: tuple[str, ...] = ()
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = ()
 
     @property
     def shared(self) -> tuple[SharedState, ...]:

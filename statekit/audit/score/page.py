@@ -6,7 +6,16 @@ from html import escape
 
 from statekit.audit.score.model import Candidate, Factor, Score
 from statekit.audit.score.picture import picture
-from statekit.audit.score.words import FORMULA, factors_of, held_back_by, inputs_of, listed, short_names
+from statekit.audit.score.words import (
+    FORMULA,
+    NOTHING,
+    factors_of,
+    held_back_by,
+    inputs_of,
+    listed,
+    printable,
+    short_names,
+)
 
 __all__ = ["html"]
 
@@ -42,7 +51,7 @@ COLUMNS = (
 def html(score: Score) -> str:
     """A ``<section>`` that brings its own style; it takes the page's colours where the page names them as we do."""
     if not score.candidates:
-        return '<section class="sk-score"><p>Nothing to score: no package serves requests or holds state.</p></section>'
+        return f'<section class="sk-score"><p>{NOTHING}</p></section>'
     short = short_names(score)
     highest = max(one.score for one in score.candidates) or 1.0
     rows = "".join(_row(one, score, short, highest) for one in score.candidates)
@@ -94,4 +103,4 @@ def _notes(score: Score) -> str:
 
 
 def _said(said: str) -> str:
-    return escape("".join(char if char.isprintable() else " " for char in said))
+    return escape(printable(said))

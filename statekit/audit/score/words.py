@@ -7,8 +7,21 @@ from textwrap import wrap
 
 from statekit.audit.score.model import Candidate, Factor, Hold, Score, SharedState
 
-__all__ = ["counted", "factors_of", "held_back_by", "inputs_of", "listed", "markdown", "short_names", "text"]
+__all__ = [
+    "FORMULA",
+    "NOTHING",
+    "counted",
+    "factors_of",
+    "held_back_by",
+    "inputs_of",
+    "listed",
+    "markdown",
+    "printable",
+    "short_names",
+    "text",
+]
 
+NOTHING = "Nothing to score: no package serves requests or holds state."
 FORMULA = "score = domain clarity x async viability / shared state coupling"
 LEGEND = "clarity and viability run from 1 to 10, coupling from 1; the score from 0 to 100"
 ROWS = 25
@@ -22,7 +35,7 @@ WIDE = 100
 def text(score: Score) -> str:
     """The table, and the inputs of the first few and the last; plain text, 100 columns."""
     if not score.candidates:
-        return "Nothing to score: no package serves requests or holds state.\n"
+        return f"{NOTHING}\n"
     short = short_names(score)
     lines = ["What to move first", FORMULA, "", *map(_clipped, _table(score, short)), ""]
     for one in _explained(score.candidates):
@@ -161,8 +174,12 @@ def _clipped(line: str) -> str:
 
 
 def _clean(line: str) -> str:
+    return printable(line).rstrip()
+
+
+def printable(said: str) -> str:
     """One line, whatever a name may hold."""
-    return "".join(char if char.isprintable() else " " for char in line).rstrip()
+    return "".join(char if char.isprintable() else " " for char in said)
 
 
 # -- a pull request ----------------------------------------------------------------------------------------
