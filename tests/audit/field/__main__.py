@@ -1,8 +1,9 @@
 """The audit in the field: how much of what reviewers labelled it finds, and how much of what they cleared.
 
 Labels are JSON lines, a file a project: ``labels/`` was looked at while the analyser was tuned, ``heldout/`` was held
-back for its first measurement. Nothing of the projects is kept here. Fetch wheels without running anything, unpack
-each into ``FOLDER/<name>-<version>``, and ask:
+back for its first measurement. ``also`` names other categories under which an equally careful reviewer could file a
+place. Nothing of the projects is kept here. Fetch wheels without running anything, unpack each into
+``FOLDER/<name>-<version>``, and ask:
 
     pip download --no-deps --only-binary :all: -d wheels chainlit==2.12.0
     python -m zipfile -e wheels/chainlit-2.12.0-*.whl FOLDER/chainlit-2.12.0
@@ -47,6 +48,8 @@ def _counted(labels: list[dict[str, Any]], findings: list[Finding]) -> Iterator[
                 yield f"{label['label']} found {one.confidence.value}"
                 if one.category.value == label["category"]:
                     yield f"{label['label']} category"
+                if one.category.value in (label["category"], *label.get("also", ())):
+                    yield f"{label['label']} category or alike"
 
 
 def _told(name: str, total: Counter[str]) -> None:
@@ -58,7 +61,8 @@ def _told(name: str, total: Counter[str]) -> None:
         end="",
     )
     print(f", false positives {clear / max(1, total['clear']):.3f} of what is clear", end="")
-    print(f", category {total['state category'] / max(1, state):.3f}")
+    print(f", category {total['state category'] / max(1, state):.3f}", end="")
+    print(f" ({total['state category or alike'] / max(1, state):.3f} with those that fit as well)")
     print(f"  high confidence alone: {high} found, precision {high / max(1, high + high_clear):.3f}")
 
 
