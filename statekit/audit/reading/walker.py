@@ -23,7 +23,7 @@ class Walker(Assignments):
 
     VISITS: ClassVar[dict[type, str]] = {
         ast.Import: "_import", ast.ImportFrom: "_import_from", ast.Global: "_global", ast.Nonlocal: "_nonlocal",
-        ast.Name: "_load", ast.Attribute: "_load", ast.Subscript: "_load", ast.Call: "_call",
+        ast.Name: "_name", ast.Attribute: "_load", ast.Subscript: "_load", ast.Call: "_call",
         ast.Assign: "_assign", ast.AnnAssign: "_annotated", ast.AugAssign: "_augmented", ast.Delete: "_delete",
         ast.NamedExpr: "_walrus", ast.If: "_if", ast.IfExp: "_if_expression", ast.While: "_while",
         ast.For: "_for", ast.AsyncFor: "_for", ast.comprehension: "_comprehension", ast.ListComp: "_comprehended",
@@ -132,7 +132,7 @@ class Walker(Assignments):
 
     def _return(self, node: ast.Return) -> None:
         if node.value is not None:
-            self._scope.returns.append(value_of(node.value, 1))
+            self._scope.returns.append(node.value)
             self._one(node.value)
 
     def _yield(self, node: ast.Yield | ast.YieldFrom) -> None:
@@ -146,14 +146,17 @@ class Walker(Assignments):
 
     def _constant(self, node: ast.Constant) -> None:
         value = node.value
-        if value == 429 and type(value) is int:
+        if type(value) is str:
+            if " " in value and 5 < len(value) < 4000:  # most are names and keys
+                self._words(value[:40].lower())
+        elif type(value) is int and value == 429:
             self._scope.marks.add("429")
-        elif type(value) is str and 5 < len(value) < 4000:
-            head = value[:40].lower()
-            if "too many" in head or "rate limit" in head or "try again" in head:
-                self._scope.marks.add("429")
-            elif head.lstrip()[:7] in {"select ", "insert ", "update ", "delete "}:
-                self._scope.marks.add("sql")
+
+    def _words(self, head: str) -> None:
+        if "too many" in head or "rate limit" in head or "try again" in head:
+            self._scope.marks.add("429")
+        elif head.lstrip()[:7] in {"select ", "insert ", "update ", "delete "}:
+            self._scope.marks.add("sql")
 
     # -- functions and classes -----------------------------------------------------------------------------
 
