@@ -10,7 +10,8 @@ from enum import StrEnum
 from statekit.audit.catalogue import Catalogue
 from statekit.audit.facts import Value
 from statekit.audit.places import Places
-from statekit.audit.project import ClassIn, FunctionIn, Module, Outside, Project
+from statekit.audit.project import ClassIn, FunctionIn, Module, Project
+from statekit.audit.reading.chains import last_of
 
 __all__ = ["Phase", "Reach"]
 
@@ -90,7 +91,7 @@ class Reach:
         self.registered: set[ClassIn] = set()
         """Classes given to a framework: middleware, handlers."""
         self._last = {one.last for one in project.functions()}
-        self._class_names = {one.name.rpartition(".")[2] for one in project.classes()}
+        self._named = self._last | {last_of(one.name) for one in project.classes()}
         for function in project.functions():
             self._roles(function)
         for function in project.functions():
@@ -234,14 +235,16 @@ class Reach:
     def _connect(self, function: FunctionIn) -> None:
         facts = function.facts
         for chain in facts.calls:
-            for found in self._called(function, chain):
-                self._edge(function, found)
-            if chain.rpartition(".")[2] in MAKERS and function not in self.handlers:
+            last = last_of(chain)
+            if last in self._named or last == "cls":
+                for found in self._called(function, chain, last):
+                    self._edge(function, found)
+            if last in MAKERS and function not in self.handlers:
                 self.starters.add(function)
         for decorator in facts.decorators:
             self._wrapped(function, decorator.text)
         for chain in facts.reads:
-            if chain.rpartition(".")[2] in self._last:
+            if last_of(chain) in self._last:
                 self._edge_to(function, chain)
         for callee, argument, chain in facts.passed:
             self._handed(function, callee, argument, chain)
@@ -252,7 +255,7 @@ class Reach:
 
     def _wrapped(self, function: FunctionIn, decorator: str) -> None:
         """What a decorator of the project puts around a function runs with it."""
-        place = self.places.of(function, decorator) if decorator.rpartition(".")[2] in self._last else None
+        place = self.places.of(function, decorator) if last_of(decorator) in self._last else None
         if place and isinstance(place.what, FunctionIn):
             inside = place.what.name + "."
             for name, inner in place.what.module.functions.items():
@@ -269,10 +272,7 @@ class Reach:
         if place and isinstance(place.what, FunctionIn):
             self._edge(function, place.what)
 
-    def _called(self, function: FunctionIn, chain: str) -> Iterator[FunctionIn]:
-        last = chain.rpartition(".")[2]
-        if last not in self._last and last not in self._class_names and last != "cls":
-            return
+    def _called(self, function: FunctionIn, chain: str, last: str) -> Iterator[FunctionIn]:
         place = self.places.of(function, chain)
         if place is None or place.kind in {"attribute", "outside", "app"}:
             if (
@@ -302,14 +302,12 @@ class Reach:
         return found if len(found) <= COMMON else ()
 
     def _handed(self, function: FunctionIn, callee: str, argument: str, chain: str) -> None:
-        last = callee.rpartition(".")[2]
         bare = chain.removesuffix("()")
-        is_function = bare.rpartition(".")[2] in self._last
-        is_class = bare.rpartition(".")[2] in self._class_names
         if chain.endswith(".as_view()"):
-            bare, is_class = chain.removesuffix(".as_view()"), True
-        if not (is_function or is_class):
+            bare = chain.removesuffix(".as_view()")
+        elif last_of(bare) not in self._named:
             return
+        last = last_of(callee)
         place = self.places.of(function, bare)
         if place is None:
             return
@@ -375,7 +373,3 @@ class Reach:
     def _starts(self, function: FunctionIn) -> bool:
         last = function.last
         return last in self.catalogue.startup_names or last.startswith(self.catalogue.prefixes)
-
-
-def is_outside(thing: object) -> bool:
-    return isinstance(thing, Outside)

@@ -7,7 +7,7 @@ import builtins
 import re
 from functools import lru_cache
 
-__all__ = ["BUILTINS", "CHANGING", "each_of", "given", "parts_of", "root_of", "spell"]
+__all__ = ["BUILTINS", "CHANGING", "each_of", "given", "last_of", "parts_of", "root_of", "spell"]
 
 _BY_SITE = {"copyright", "credits", "exit", "help", "license", "quit"}
 """Only there where `site` was imported: so in a program, and not in the interpreters that read for it."""
@@ -131,6 +131,13 @@ def root_of(chain: str) -> str:
     return chain.partition(".")[0].partition("[")[0].partition("(")[0]
 
 
-def parts_of(chain: str) -> list[str]:
+@lru_cache(1 << 16)
+def parts_of(chain: str) -> tuple[str, ...]:
     """A chain taken apart: ``a.b[].c()`` is ``a``, ``.b``, ``[]``, ``.c``, ``()``."""
-    return _PARTS.findall(chain)
+    return tuple(_PARTS.findall(chain))
+
+
+@lru_cache(1 << 17)
+def last_of(chain: str) -> str:
+    """What stands behind the last dot: ``c()``."""
+    return chain.rpartition(".")[2]
