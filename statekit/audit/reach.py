@@ -237,8 +237,7 @@ class Reach:
         for chain in facts.calls:
             last = last_of(chain)
             if last in self._named or last == "cls":
-                for found in self._called(function, chain, last):
-                    self._edge(function, found)
+                self._calls(function, chain, last)
             if last in MAKERS and function not in self.handlers:
                 self.starters.add(function)
         for decorator in facts.decorators:
@@ -261,6 +260,10 @@ class Reach:
             for name, inner in place.what.module.functions.items():
                 if name.startswith(inside):
                     self._edge(function, inner)
+
+    def _calls(self, function: FunctionIn, chain: str, last: str) -> None:
+        for found in self._called(function, chain, last):
+            self._edge(function, found)
 
     def _edge(self, function: FunctionIn, found: FunctionIn) -> None:
         if found is not function:
