@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterator
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import NamedTuple
 
 from statekit.audit.facts import Value, Write
@@ -38,9 +38,6 @@ DEEP = 6
 OWN = {"self", "cls"}
 NEW = {"cls", "self.__new__", "object.__new__"}
 """Calls in a class that make an object of it."""
-
-
-_of_the_app = lru_cache(1 << 16)(OF_THE_APP.match)
 
 
 class Attribute(NamedTuple):
@@ -78,7 +75,7 @@ class Places:
         self.rebound: dict[Var, list[tuple[FunctionIn, Write]]] = defaultdict(list)
         """What functions set variables of their own module to."""
         self._types: dict[object, ClassIn | None] = {}
-        self._found: dict[tuple[Module, str, str, int], Place | None] = {}
+        self._found: dict[tuple[Module, str], dict[str | tuple[str, int], Place | None]] = defaultdict(dict)
         for function in project.functions():
             self._note(function)
 
@@ -116,10 +113,13 @@ class Places:
         # Each depth has answers of its own: so none depends on who asked first, and none is looked for twice.
         root = root_of(chain)
         given = function.name if root in function.params else function.facts.within if root in OWN else ""
-        key = (function.module, given, chain, deep)
-        found = self._found.get(key, UNASKED)
+        known = self._found[
+            function.module, given
+        ]  # small and near: the functions of a module come one by one
+        key = chain if deep == DEEP else (chain, deep)
+        found = known.get(key, UNASKED)
         if found is UNASKED:
-            found = self._found[key] = self._follow(function, chain, deep)
+            found = known[key] = self._follow(function, chain, deep)
         return found
 
     def _follow(self, function: FunctionIn, chain: str, deep: int) -> Place | None:
@@ -131,7 +131,7 @@ class Places:
             "self.settings[]"
         ):  # Tornado's handlers see the application's settings as their own
             return Place("app", "settings[]:")
-        app = _of_the_app(chain)
+        app = OF_THE_APP.match(chain) if "app" in chain or "()" in chain else None
         own = self._on_an_application(app["name"]) if app and app["where"] == "." else None
         if own and app:
             for part in parts_of("x" + chain[app.end() :])[1:]:

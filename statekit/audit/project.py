@@ -35,16 +35,11 @@ class FunctionIn:
 
     module: Module
     facts: Function
-    name: str = ""
-    last: str = ""
+    name: str
+    last: str
     """The bare name."""
-    params: dict[str, str] = field(default_factory=dict)
+    params: dict[str, str]
     """Names of parameters and their annotations."""
-
-    def __post_init__(self) -> None:
-        self.name = self.facts.name
-        self.last = self.name.rpartition(".")[2]
-        self.params = dict(self.facts.params)
 
     def __repr__(self) -> str:
         return f"{self.module.path}:{self.facts.name}"
@@ -268,7 +263,8 @@ def _module(facts: FileFacts) -> Module:
         parts.pop()
     module = Module(facts, tuple(parts))
     for one in facts.functions:
-        module.functions[one.name] = FunctionIn(module, one)
+        last = one.name.rpartition(".")[2]
+        module.functions[one.name] = FunctionIn(module, one, one.name, last, dict(one.params))
     for one_class in facts.classes:
         module.classes[one_class.name] = ClassIn(module, one_class)
     for binding in facts.bindings:

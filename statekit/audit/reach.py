@@ -48,6 +48,7 @@ BY_BASE = (
     (("Thread", "Process"), re.compile(r"run"), "runs in the background"),
 )
 """Ends of base classes, the methods that get a part by them, and the part."""
+SPECIAL = tuple(ending for endings, _, _ in BY_BASE for ending in endings)
 HANDLER_PARAMS = ({"request"}, {"environ", "start_response"}, {"scope", "receive", "send"}, {"websocket"})
 HANDLER_TYPES = {
     "Request",
@@ -88,6 +89,7 @@ class Reach:
         self.serving: set[ClassIn] = set()
         """Classes with an object for each request, connection or message."""
         self._perhaps: list[FunctionIn] = []
+        self._inherits: dict[ClassIn, tuple[bool, list[str]]] = {}
         self.registered: set[ClassIn] = set()
         """Classes given to a framework: middleware, handlers."""
         self._last = {one.last for one in project.functions()}
@@ -183,21 +185,32 @@ class Reach:
 
     def _looks_like_handler(self, function: FunctionIn) -> bool:
         params = function.facts.params
-        names = {name for name, _ in params}
-        if any(wanted <= names and (params[0][0] in wanted) for wanted in HANDLER_PARAMS):
-            return True
-        return any(hint.rpartition(".")[2] in HANDLER_TYPES for _, hint in params)
+        if not params:
+            return False
+        for wanted in HANDLER_PARAMS:
+            if params[0][0] in wanted and wanted <= function.params.keys():
+                return True
+        return not HANDLER_TYPES.isdisjoint([last_of(hint) for _, hint in params])
 
     def _in_class(self, function: FunctionIn, owner: ClassIn) -> None:
-        outside = owner.outside + [one.name for one in owner.line()]
         if function.last in {"__init__", "__new__", "__post_init__", "as_view"}:
             return
-        if any(base in self.catalogue.request_bases or base.endswith(SERVING) for base in outside):
+        if owner not in self._inherits:
+            self._inherits[owner] = self._lineage(owner)
+        serves, special = self._inherits[owner]
+        if serves:
             self.serving.add(owner)
             if function.last in VERBS or function.last.startswith(("on_", "receive", "websocket_")):
                 self.handlers.setdefault(function, f"{owner.name} serves requests")
-        elif not any(self._by_base(function, owner, base) for base in outside):
+        elif not any(self._by_base(function, owner, base) for base in special):
             self._by_signature(function, owner)
+
+    def _lineage(self, owner: ClassIn) -> tuple[bool, list[str]]:
+        """Whether a class inherits from what serves requests, and the bases by which its methods may get a part."""
+        names = owner.outside + [one.name for one in owner.line()]
+        known = self.catalogue.request_bases
+        serves = any(base in known or base.endswith(SERVING) for base in names)
+        return serves, [base for base in names if base.endswith(SPECIAL)]
 
     def _by_signature(self, function: FunctionIn, owner: ClassIn) -> None:
         """Made with `get_response` it is a middleware; whoever takes a request, and is not called, serves it."""

@@ -175,7 +175,7 @@ class States:
     def _asked(self) -> dict[Var, set[str]]:
         """For each variable the methods called on it; '' where it is handed on."""
         asked: dict[Var, set[str]] = defaultdict(set)
-        names = {name for module in self.project.modules for name in module.vars}
+        names = self._names_of_objects()
         for function in self.project.functions():
             for chain in function.facts.calls:
                 last = last_of(chain)
@@ -188,6 +188,17 @@ class States:
                 if place and isinstance(place.what, Var):
                     asked[place.what].add("")
         return asked
+
+    def _names_of_objects(self) -> set[str]:
+        """What variables are called that hold an object of the project: only of those somebody asks."""
+        held = {
+            name
+            for module in self.project.modules
+            for name, var in module.vars.items()
+            if self.places.type_of(var)
+        }
+        imports = (one for module in self.project.modules for one in module.facts.imports.items())
+        return held | {alias for alias, origin in imports if last_of(origin) in held}
 
     def readers(self, var: Var) -> set[FunctionIn]:
         """Functions that look at a variable by its name, in its module and where it was imported."""

@@ -134,7 +134,10 @@ def root_of(chain: str) -> str:
 @lru_cache(1 << 16)
 def parts_of(chain: str) -> tuple[str, ...]:
     """A chain taken apart: ``a.b[].c()`` is ``a``, ``.b``, ``[]``, ``.c``, ``()``."""
-    return tuple(_PARTS.findall(chain))
+    if "[" in chain or "(" in chain or "::" in chain:
+        return tuple(_PARTS.findall(chain))
+    root, *names = chain.split(".")  # as most are
+    return (root, *["." + name for name in names])
 
 
 @lru_cache(1 << 17)
