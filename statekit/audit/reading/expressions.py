@@ -73,7 +73,7 @@ class Expressions:
 
     # -- moving -----------------------------------------------------------------------------------------
 
-    def _each(self, nodes: Iterable[ast.AST]) -> None:
+    def _each(self, nodes: Iterable[ast.AST | None]) -> None:
         visits = self._visits
         for node in nodes:
             visits[type(node)](self, node)
