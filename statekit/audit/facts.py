@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 __all__ = ["FORMAT", "Binding", "Class", "FileFacts", "Function", "Value", "Write"]
 
-FORMAT = 4
+FORMAT = 5
 """Part of the cache's key: raise it whenever the reader keeps something else."""
 
 
