@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 __all__ = ["FORMAT", "Binding", "Class", "FileFacts", "Function", "Value", "Write"]
 
-FORMAT = 4
+FORMAT = 5
 """Part of the cache's key: raise it whenever the reader keeps something else."""
 
 
@@ -122,35 +122,71 @@ class FileFacts(NamedTuple):
     """Why the file could not be read, else ''."""
 
 
+def frozen(facts: FileFacts) -> tuple[Any, ...]:
+    """Take the names off, for `marshal`. A slice of a named tuple is a bare one, and the quickest way to it."""
+    path, imports, stars, functions, classes, bindings, *rest = facts
+    return (
+        path,
+        imports,
+        stars,
+        tuple([_bare_function(one) for one in functions]),
+        tuple([(*one[:3], _bare_all(one.decorators), _bare_named(one.keywords)) for one in classes]),
+        tuple([(*one[:3], _bare(one.value), *one[4:]) for one in bindings]),
+        *rest,
+    )
+
+
+def _bare(value: Value) -> tuple[Any, ...]:
+    kind, text, parts, named, size = value
+    if parts or named:
+        return kind, text, _bare_all(parts), _bare_named(named), size
+    return value[:]
+
+
+def _bare_all(values: tuple[Value, ...]) -> tuple[Any, ...]:
+    return tuple([_bare(one) for one in values]) if values else ()
+
+
+def _bare_named(named: tuple[tuple[str, Value], ...]) -> tuple[Any, ...]:
+    return tuple([(name, _bare(one)) for name, one in named]) if named else ()
+
+
+def _bare_function(one: Function) -> tuple[Any, ...]:
+    row = list(one)
+    row[_DECORATORS] = _bare_all(one.decorators)
+    row[_WRITES] = tuple([(*w[:4], w.value and _bare(w.value)) for w in one.writes])
+    row[_RETURNS] = _bare_all(one.returns)
+    row[_HOLDS] = tuple([(name, line, _bare(value)) for name, line, value in one.holds])
+    return tuple(row)
+
+
 def thawed(row: tuple[Any, ...]) -> FileFacts:
     """Give names back to what `marshal` carried as bare tuples."""
-    path, imports, stars, functions, classes, bindings, comments, notes, error = row
+    path, imports, stars, functions, classes, bindings, *rest = row
     return FileFacts(
         path,
         imports,
         stars,
-        tuple(_function(one) for one in functions),
-        tuple(Class(one[0], one[1], one[2], _values(one[3]), _named(one[4])) for one in classes),
-        tuple(Binding(one[0], one[1], one[2], _value(one[3]), one[4], one[5]) for one in bindings),
-        comments,
-        notes,
-        error,
+        tuple([_function(one) for one in functions]),
+        tuple([_new(Class, (*one[:3], _values(one[3]), _named(one[4]))) for one in classes]),
+        tuple([_new(Binding, (*one[:3], _value(one[3]), *one[4:])) for one in bindings]),
+        *rest,
     )
 
 
-def frozen(facts: FileFacts) -> tuple[Any, ...]:
-    """Take the names off, for `marshal`."""
-    return _bare(facts)  # type: ignore[no-any-return]
-
-
-def _bare(thing: Any) -> Any:
-    if isinstance(thing, tuple):
-        return tuple([_bare(one) for one in thing])
-    return thing
+_new = tuple.__new__
+"""Makes a named tuple of a bare one, without a call of what `NamedTuple` defines: there are half a million of them."""
+_DECORATORS, _WRITES, _RETURNS, _HOLDS = map(
+    Function._fields.index, ("decorators", "writes", "returns", "holds")
+)
+"""Where a function has values in it."""
 
 
 def _value(row: Any) -> Value:
-    return Value(row[0], row[1], _values(row[2]), _named(row[3]), row[4])
+    kind, text, parts, named, size = row
+    if parts or named:
+        row = kind, text, _values(parts), _named(named), size
+    return _new(Value, row)
 
 
 def _values(rows: Any) -> tuple[Value, ...]:
@@ -161,11 +197,14 @@ def _named(rows: Any) -> tuple[tuple[str, Value], ...]:
     return tuple([(name, _value(one)) for name, one in rows]) if rows else ()
 
 
+def _write(row: Any) -> Write:
+    return _new(Write, (*row[:4], row[4] and _value(row[4])))
+
+
 def _function(row: Any) -> Function:
-    one = Function(*row)
-    return one._replace(
-        decorators=_values(one.decorators),
-        writes=tuple([Write(w[0], w[1], w[2], w[3], w[4] and _value(w[4])) for w in one.writes]),
-        returns=_values(one.returns),
-        holds=tuple([(name, line, _value(value)) for name, line, value in one.holds]),
-    )
+    row = list(row)
+    row[_DECORATORS] = _values(row[_DECORATORS])
+    row[_WRITES] = tuple([_write(one) for one in row[_WRITES]])
+    row[_RETURNS] = _values(row[_RETURNS])
+    row[_HOLDS] = tuple([(name, line, _value(value)) for name, line, value in row[_HOLDS]])
+    return _new(Function, row)

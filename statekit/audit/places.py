@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import NamedTuple
 
 from statekit.audit.facts import Value, Write
 from statekit.audit.project import ClassIn, FunctionIn, Module, Outside, Project, Var
@@ -35,20 +35,19 @@ OWN_TO_APPS = {
 }
 """Attributes a framework's application has of itself."""
 DEEP = 6
+OWN = {"self", "cls"}
 NEW = {"cls", "self.__new__", "object.__new__"}
 """Calls in a class that make an object of it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Attribute:
+class Attribute(NamedTuple):
     """An attribute of the objects of a class, or of the class itself."""
 
     owner: ClassIn
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """Where a chain leads."""
 
     kind: str
@@ -62,6 +61,9 @@ class Place:
     """Made by the call in the chain itself: nobody else's yet."""
 
 
+UNASKED = Place("", "")
+
+
 class Places:
     """Follows chains through a project."""
 
@@ -73,7 +75,7 @@ class Places:
         self.rebound: dict[Var, list[tuple[FunctionIn, Write]]] = defaultdict(list)
         """What functions set variables of their own module to."""
         self._types: dict[object, ClassIn | None] = {}
-        self._found: dict[tuple[Module, str, str, int], Place | None] = {}
+        self._found: dict[tuple[Module, str], dict[str | tuple[str, int], Place | None]] = defaultdict(dict)
         for function in project.functions():
             self._note(function)
 
@@ -109,11 +111,16 @@ class Places:
         if deep <= 0:
             return None
         # Each depth has answers of its own: so none depends on who asked first, and none is looked for twice.
-        given = function.facts.name if root_of(chain) in function.params else function.facts.within
-        key = (function.module, given, chain, deep)
-        if key not in self._found:
-            self._found[key] = self._follow(function, chain, deep)
-        return self._found[key]
+        root = root_of(chain)
+        given = function.name if root in function.params else function.facts.within if root in OWN else ""
+        known = self._found[
+            function.module, given
+        ]  # small and near: the functions of a module come one by one
+        key = chain if deep == DEEP else (chain, deep)
+        found = known.get(key, UNASKED)
+        if found is UNASKED:
+            found = known[key] = self._follow(function, chain, deep)
+        return found
 
     def _follow(self, function: FunctionIn, chain: str, deep: int) -> Place | None:
         parts = parts_of(chain)
@@ -124,12 +131,11 @@ class Places:
             "self.settings[]"
         ):  # Tornado's handlers see the application's settings as their own
             return Place("app", "settings[]:")
-        app = OF_THE_APP.match(chain)
+        app = OF_THE_APP.match(chain) if "app" in chain or "()" in chain else None
         own = self._on_an_application(app["name"]) if app and app["where"] == "." else None
         if own and app:
             for part in parts_of("x" + chain[app.end() :])[1:]:
-                stepped = self._step(own, part, deep) if own else None
-                own = stepped
+                own = self._step(own, part, deep) if own else None
             return own
         of_the_framework = app and app["where"] == "." and app["name"] in OWN_TO_APPS
         if app and not of_the_framework and not self._of_the_project(place):
@@ -164,7 +170,7 @@ class Places:
 
     def _root(self, function: FunctionIn, root: str, deep: int) -> Place | None:
         facts = function.facts
-        if root in {"self", "cls"} and facts.within:
+        if root in OWN and facts.within:
             owner = function.module.classes.get(facts.within)
             return Place("object" if root == "self" else "class", owner) if owner else None
         if "::" in root:
@@ -242,7 +248,7 @@ class Places:
                 chain = value.text + ("()" if value.kind == "call" else "")
                 found = self.of(function, chain, deep)
                 if found and found.kind in {"var", "attribute", "object"}:
-                    return replace(found, fresh=found.fresh and not self._kept(function))
+                    return found._replace(fresh=found.fresh and not self._kept(function))
         return None
 
     @staticmethod

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
+from typing import NamedTuple
 
 from statekit.audit.facts import Binding, Class, FileFacts, Function
 
@@ -35,16 +35,11 @@ class FunctionIn:
 
     module: Module
     facts: Function
-    name: str = ""
-    last: str = ""
+    name: str
+    last: str
     """The bare name."""
-    params: dict[str, str] = field(default_factory=dict)
+    params: dict[str, str]
     """Names of parameters and their annotations."""
-
-    def __post_init__(self) -> None:
-        self.name = self.facts.name
-        self.last = self.name.rpartition(".")[2]
-        self.params = dict(self.facts.params)
 
     def __repr__(self) -> str:
         return f"{self.module.path}:{self.facts.name}"
@@ -99,8 +94,7 @@ class Var:
     bindings: list[Binding]
 
 
-@dataclass(frozen=True, slots=True)
-class Outside:
+class Outside(NamedTuple):
     """Something the project does not define: the dotted name it is imported by."""
 
     dotted: str
@@ -114,10 +108,15 @@ class Project:
 
     def __init__(self, files: Iterable[FileFacts]) -> None:
         self.modules = [_module(facts) for facts in files]
-        self._by_last: dict[str, list[Module]] = defaultdict(list)
+        self._ending: dict[tuple[str, ...], list[Module]] = defaultdict(list)
+        """Modules by the last part, and by the last two parts, of their dotted paths."""
+        self._at: dict[tuple[str, ...], list[Module]] = defaultdict(list)
+        """Modules by the whole of them."""
         for module in self.modules:
             if module.dotted:
-                self._by_last[module.dotted[-1]].append(module)
+                self._at[module.dotted].append(module)
+                for size in (1, 2)[: len(module.dotted)]:
+                    self._ending[module.dotted[-size:]].append(module)
         self._parts = {part for module in self.modules for part in module.dotted}
         self.by_path = {module.path: module for module in self.modules}
         self._inherit()
@@ -198,23 +197,24 @@ class Project:
         return Outside(f"{thing.dotted}.{name}") if isinstance(thing, Outside) else None
 
     def _exactly(self, dotted: tuple[str, ...]) -> Module | None:
-        if not dotted:
-            return None
-        return next((one for one in self._by_last.get(dotted[-1], ()) if one.dotted == dotted), None)
+        return self._at[dotted][0] if dotted in self._at else None
 
     def _closest(self, dotted: tuple[str, ...], origin: Module | None) -> Module | None:
         """The module whose dotted path ends so; of several the one nearest to where it is imported."""
         if not dotted:
             return None
         size = len(dotted)
-        found = [one for one in self._by_last.get(dotted[-1], ()) if one.dotted[-size:] == dotted]
         if size == 1 and origin is not None:  # `import utils`: the root's, or a neighbour
-            found = [one for one in found if len(one.dotted) == 1 or one.dotted[:-1] == origin.dotted[:-1]]
+            near = (*origin.dotted[:-1], *dotted)
+            found = [one for name in {dotted, near} for one in self._at.get(name, ())]
         elif size == 1:
-            found = [one for one in found if len(one.dotted) <= 2 or one.path.endswith("__init__.py")]
+            among = self._ending.get(dotted, ())
+            found = [one for one in among if len(one.dotted) <= 2 or one.path.endswith("__init__.py")]
+        else:
+            found = [one for one in self._ending.get(dotted[-2:], ()) if one.dotted[-size:] == dotted]
         if len(found) > 1:
-            near = origin.dotted if origin else ()
-            found.sort(key=lambda one: (-_shared(one.dotted, near), len(one.dotted)))
+            here = origin.dotted if origin else ()
+            return min(found, key=lambda one: (-_shared(one.dotted, here), len(one.dotted)))
         return found[0] if found else None
 
     def dotted(self, module: Module, chain: str) -> str:
@@ -258,12 +258,13 @@ class Project:
 
 
 def _module(facts: FileFacts) -> Module:
-    parts = list(PurePosixPath(facts.path).with_suffix("").parts)
+    parts = _parts(facts.path)
     if parts and parts[-1] == "__init__":
         parts.pop()
     module = Module(facts, tuple(parts))
     for one in facts.functions:
-        module.functions[one.name] = FunctionIn(module, one)
+        last = one.name.rpartition(".")[2]
+        module.functions[one.name] = FunctionIn(module, one, one.name, last, dict(one.params))
     for one_class in facts.classes:
         module.classes[one_class.name] = ClassIn(module, one_class)
     for binding in facts.bindings:
@@ -289,3 +290,10 @@ def _shared(one: tuple[str, ...], other: tuple[str, ...]) -> int:
             break
         count += 1
     return count
+
+
+def _parts(path: str) -> list[str]:
+    """The folders of a path and the name of its file, without its suffix."""
+    *folders, name = path.split("/")
+    stem, _, suffix = name.rpartition(".")
+    return [*folders, stem if stem and suffix else name]

@@ -2,63 +2,30 @@
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict, deque
 from collections.abc import Container, Iterable, Iterator, Mapping
 from enum import StrEnum
 
 from statekit.audit.catalogue import Catalogue
 from statekit.audit.facts import Value
+from statekit.audit.parts import (
+    BY_BASE,
+    COMMON,
+    HANDLER_PARAMS,
+    HANDLER_TYPES,
+    LIFESPAN,
+    MAKERS,
+    SERVING,
+    SPECIAL,
+    STARTING,
+    VAGUE,
+    VERBS,
+)
 from statekit.audit.places import Places
-from statekit.audit.project import ClassIn, FunctionIn, Module, Outside, Project
+from statekit.audit.project import ClassIn, FunctionIn, Module, Project
+from statekit.audit.reading.chains import last_of
 
 __all__ = ["Phase", "Reach"]
-
-COMMON = 4
-"""A method name that more classes than these have says nothing about who is called."""
-VAGUE = {
-    "get", "set", "add", "update", "pop", "remove", "clear", "append", "delete", "close", "open", "read", "write", "run", "start", "stop",
-    "save", "load", "send", "copy", "keys", "items", "values", "join", "split", "format", "execute", "create", "insert", "extend", "find",
-    "register", "setup", "init", "configure", "exists", "commit", "filter", "all", "first", "count", "index", "put", "post", "patch", "connect",
-}  # fmt: skip
-VERBS = {
-    "get", "post", "put", "patch", "delete", "head", "options", "dispatch", "dispatch_request", "list", "retrieve", "create", "update", "partial_update",
-    "destroy", "prepare", "on_finish", "open", "on_message", "on_close", "get_queryset", "form_valid", "get_context_data", "connect", "disconnect", "perform_create",
-    "perform_update", "perform_destroy", "post_save", "get_object", "setup", "initialize", "__call__", "handle", "resolve",
-}  # fmt: skip
-"""Methods that frameworks call on a view."""
-STARTING = re.compile(
-    r"worker_init|worker_process_init|worker_ready|beat_init|celeryd|setup_logging|on_after|appcontext_pushed|post_migrate|class_prepared|app_ready"
-)
-MAKERS = {"Flask", "FastAPI", "Starlette", "Quart", "Sanic", "Application", "Litestar", "Celery"}
-"""Who calls one of these is putting an application together."""
-SERVING = ("View", "Handler", "Consumer", "ViewSet", "Endpoint", "Resource")
-"""How classes end that have an object for each request."""
-BY_BASE = (
-    (("Namespace",), re.compile(r"on_\w+"), "serves messages"),
-    (("Task",), re.compile(r"run|(on|before|after)_\w+"), "is a task"),
-    (
-        ("Middleware", "MiddlewareMixin"),
-        re.compile(r"__call__|dispatch|process_(request|response|view|exception)|(before|after)_request"),
-        "is a middleware",
-    ),
-    (("BaseCommand",), re.compile(r"handle"), "command"),
-    (("AppConfig",), re.compile(r"ready"), "starter"),
-    (("Thread", "Process"), re.compile(r"run"), "runs in the background"),
-)
-"""Ends of base classes, the methods that get a part by them, and the part."""
-HANDLER_PARAMS = ({"request"}, {"environ", "start_response"}, {"scope", "receive", "send"}, {"websocket"})
-HANDLER_TYPES = {
-    "Request",
-    "WebSocket",
-    "HttpRequest",
-    "HTTPConnection",
-    "HTTPServerRequest",
-    "ServerConnection",
-}
-LIFESPAN = re.compile(
-    r"lifespan|cleanup_ctx|on_?start|startup|before_first|before_serving|shutdown|on_?stop|on_cleanup"
-)
 
 
 class Phase(StrEnum):
@@ -81,9 +48,10 @@ class Reach:
         """Functions that serve requests or messages, or go on in the background, and what makes them so."""
         self.starters: set[FunctionIn] = set()
         self.commands: set[FunctionIn] = set()
-        self.edges: dict[FunctionIn, set[FunctionIn]] = defaultdict(set)
+        self.edges: dict[FunctionIn, dict[FunctionIn, None]] = defaultdict(dict)
+        """In the order in which the calls stand: so of two ways that are equally short it is always the same one."""
         self.callers: dict[FunctionIn, set[FunctionIn]] = defaultdict(set)
-        self._calls: dict[FunctionIn, set[FunctionIn]] = defaultdict(set)
+        self._calls: dict[FunctionIn, dict[FunctionIn, None]] = defaultdict(dict)
         """Of the edges those that are calls: what is only named or given away runs later, if ever."""
         self.serving: set[ClassIn] = set()
         """Classes with an object for each request, connection or message."""
@@ -94,14 +62,16 @@ class Reach:
         """Functions that put an application together: no request does that, whatever seems to call them."""
         self.routing: set[ClassIn] = set()
         """Classes whose objects hand their own methods to a router, or have handlers inside their methods."""
+        self._inherits: dict[ClassIn, tuple[bool, list[str]]] = {}
         self.registered: set[ClassIn] = set()
         """Classes given to a framework: middleware, handlers."""
         self._last = {one.last for one in project.functions()}
-        self._class_names = {one.name.rpartition(".")[2] for one in project.classes()}
+        self._named = self._last | {last_of(one.name) for one in project.classes()}
         for function in project.functions():
             self._roles(function)
         for function in project.functions():
             self._connect(function)
+        self.starters |= self._assembling
         self._adopt()
         self._serve()
         self.runtime = self._closure(self.handlers, self._assembling - self.handlers.keys())
@@ -191,21 +161,32 @@ class Reach:
 
     def _looks_like_handler(self, function: FunctionIn) -> bool:
         params = function.facts.params
-        names = {name for name, _ in params}
-        if any(wanted <= names and (params[0][0] in wanted) for wanted in HANDLER_PARAMS):
-            return True
-        return any(hint.rpartition(".")[2] in HANDLER_TYPES for _, hint in params)
+        if not params:
+            return False
+        for wanted in HANDLER_PARAMS:
+            if params[0][0] in wanted and wanted <= function.params.keys():
+                return True
+        return not HANDLER_TYPES.isdisjoint([last_of(hint) for _, hint in params])
 
     def _in_class(self, function: FunctionIn, owner: ClassIn) -> None:
-        outside = owner.outside + [one.name for one in owner.line()]
         if function.last in {"__init__", "__new__", "__post_init__", "as_view"}:
             return
-        if any(base in self.catalogue.request_bases or base.endswith(SERVING) for base in outside):
+        if owner not in self._inherits:
+            self._inherits[owner] = self._lineage(owner)
+        serves, special = self._inherits[owner]
+        if serves:
             self.serving.add(owner)
             if function.last in VERBS or function.last.startswith(("on_", "receive", "websocket_")):
                 self.handlers.setdefault(function, f"{owner.name} serves requests")
-        elif not any(self._by_base(function, owner, base) for base in outside):
+        elif not any(self._by_base(function, owner, base) for base in special):
             self._by_signature(function, owner)
+
+    def _lineage(self, owner: ClassIn) -> tuple[bool, list[str]]:
+        """Whether a class inherits from what serves requests, and the bases by which its methods may get a part."""
+        names = owner.outside + [one.name for one in owner.line()]
+        known = self.catalogue.request_bases
+        serves = any(base in known or base.endswith(SERVING) for base in names)
+        return serves, [base for base in names if base.endswith(SPECIAL)]
 
     def _by_signature(self, function: FunctionIn, owner: ClassIn) -> None:
         """Made with `get_response` it is a middleware; whoever takes a request, and is not called, serves it."""
@@ -242,7 +223,7 @@ class Reach:
             outer = handler.module.functions.get(handler.facts.outer)
             if outer and handler.facts.decorators:
                 self._routes(outer)
-        for owner in self.serving:
+        for owner in filter(self.serving.__contains__, self.project.classes()):
             for name, method in owner.methods.items():
                 if name not in {"__init__", "__new__", "as_view"} and not self.callers.get(method):
                     self.handlers.setdefault(method, f"{owner.name} serves requests")
@@ -252,16 +233,15 @@ class Reach:
     def _connect(self, function: FunctionIn) -> None:
         facts = function.facts
         for chain in facts.calls:
-            for found in self._called(function, chain):
-                self._edge(function, found)
-                self._calls[function].add(found)
-            if chain.rpartition(".")[2] in MAKERS and function not in self.handlers:
+            last = last_of(chain)
+            if last in self._named or last == "cls":
+                self._call(function, chain, last)
+            if last in MAKERS and function not in self.handlers:
                 self._assembling.add(function)
-        self.starters |= self._assembling
         for decorator in facts.decorators:
             self._wrapped(function, decorator.text)
         for chain in facts.reads:
-            if chain.rpartition(".")[2] in self._last:
+            if last_of(chain) in self._last:
                 self._edge_to(function, chain)
         for callee, argument, chain in facts.passed:
             self._handed(function, callee, argument, chain)
@@ -272,7 +252,7 @@ class Reach:
 
     def _wrapped(self, function: FunctionIn, decorator: str) -> None:
         """What a decorator of the project puts around a function runs with it."""
-        place = self.places.of(function, decorator) if decorator.rpartition(".")[2] in self._last else None
+        place = self.places.of(function, decorator) if last_of(decorator) in self._last else None
         if place and isinstance(place.what, FunctionIn):
             self.decorating.add(place.what)
             inside = place.what.name + "."
@@ -280,9 +260,14 @@ class Reach:
                 if name.startswith(inside):
                     self._edge(function, inner)
 
+    def _call(self, function: FunctionIn, chain: str, last: str) -> None:
+        for found in self._called(function, chain, last):
+            self._edge(function, found)
+            self._calls[function][found] = None
+
     def _edge(self, function: FunctionIn, found: FunctionIn) -> None:
         if found is not function:
-            self.edges[function].add(found)
+            self.edges[function][found] = None
             self.callers[found].add(function)
 
     def _edge_to(self, function: FunctionIn, chain: str) -> None:
@@ -290,10 +275,7 @@ class Reach:
         if place and isinstance(place.what, FunctionIn):
             self._edge(function, place.what)
 
-    def _called(self, function: FunctionIn, chain: str) -> Iterator[FunctionIn]:
-        last = chain.rpartition(".")[2]
-        if last not in self._last and last not in self._class_names and last != "cls":
-            return
+    def _called(self, function: FunctionIn, chain: str, last: str) -> Iterator[FunctionIn]:
         place = self.places.of(function, chain)
         if place is None or place.kind in {"attribute", "outside", "app"}:
             if (
@@ -323,14 +305,12 @@ class Reach:
         return found if len(found) <= COMMON else ()
 
     def _handed(self, function: FunctionIn, callee: str, argument: str, chain: str) -> None:
-        last = callee.rpartition(".")[2]
         bare = chain.removesuffix("()")
-        is_function = bare.rpartition(".")[2] in self._last
-        is_class = bare.rpartition(".")[2] in self._class_names
         if chain.endswith(".as_view()"):
-            bare, is_class = chain.removesuffix(".as_view()"), True
-        if not (is_function or is_class):
+            bare = chain.removesuffix(".as_view()")
+        elif last_of(bare) not in self._named:
             return
+        last = last_of(callee)
         place = self.places.of(function, bare)
         if place is None:
             return
@@ -364,7 +344,7 @@ class Reach:
             self._edge(function, given)
         elif last in known.routers or callee in known.routers:
             self.handlers.setdefault(given, f"given to {last}")
-            if bare_self(chain):
+            if _bare_self(chain):
                 self._routes(given)
         else:
             self._edge(function, given)
@@ -376,7 +356,7 @@ class Reach:
             if outer and function not in self.handlers and not function.facts.decorators:
                 self._edge(outer, function)
                 if function.last in outer.facts.calls:
-                    self._calls[outer].add(function)
+                    self._calls[outer][function] = None
 
     # -- closures -----------------------------------------------------------------------------------------------------
 
@@ -384,7 +364,7 @@ class Reach:
         self,
         roots: Iterable[FunctionIn],
         beyond: Container[FunctionIn] = (),
-        edges: Mapping[FunctionIn, set[FunctionIn]] | None = None,
+        edges: Mapping[FunctionIn, Iterable[FunctionIn]] | None = None,
     ) -> dict[FunctionIn, FunctionIn | None]:
         """All that is reached, each with who calls it on the shortest way; not what is `beyond`, nor through it."""
         ways = self.edges if edges is None else edges
@@ -408,10 +388,6 @@ class Reach:
         return last in self.catalogue.startup_names or last.startswith(self.catalogue.prefixes)
 
 
-def bare_self(chain: str) -> bool:
+def _bare_self(chain: str) -> bool:
     """Whether a chain names a method of the own object."""
     return chain.startswith("self.") and chain.count(".") == 1 and chain[-1] != ")"
-
-
-def is_outside(thing: object) -> bool:
-    return isinstance(thing, Outside)

@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import NamedTuple
 
 from statekit.audit.catalogue import Catalogue
 from statekit.audit.facts import Value, Write
@@ -13,7 +14,7 @@ from statekit.audit.lives import BUILDERS, Lives
 from statekit.audit.places import Attribute, Place, Places
 from statekit.audit.project import ClassIn, FunctionIn, Module, Project, Var
 from statekit.audit.reach import Phase, Reach
-from statekit.audit.reading.chains import root_of
+from statekit.audit.reading.chains import last_of, root_of
 
 __all__ = ["BUILDERS", "PLAIN", "Change", "State", "States"]
 
@@ -22,8 +23,7 @@ PLAIN = {"=", "[]=", "+=", "del", "[]", "next"}
 """Writes that are not calls of a method."""
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(NamedTuple):
     """A write, the function that makes it, and when that runs."""
 
     function: FunctionIn
@@ -91,9 +91,15 @@ class States:
         """Classes with objects that live as long as the process, and what holds them."""
         self.readers_of: dict[str, dict[Module, set[FunctionIn]]] = defaultdict(lambda: defaultdict(set))
         """Functions that look at a name, by the name and their module."""
+        named = self._looked_for()
         for function in project.functions():
-            for root in {root_of(chain) for chain in (*function.facts.reads, *function.facts.calls)}:
+            for root in named.intersection(map(root_of, (*function.facts.reads, *function.facts.calls))):
                 self.readers_of[root][function.module].add(function)
+
+    def _looked_for(self) -> set[str]:
+        """Names whose readers somebody may ask for: of variables, and of functions that are decorated."""
+        variables = {name for module in self.project.modules for name in module.vars}
+        return variables | {one.last for one in self.project.functions() if one.facts.decorators}
 
     # -- collecting -----------------------------------------------------------------------------------------
 
@@ -169,19 +175,30 @@ class States:
     def _asked(self) -> dict[Var, set[str]]:
         """For each variable the methods called on it; '' where it is handed on."""
         asked: dict[Var, set[str]] = defaultdict(set)
-        names = {name for module in self.project.modules for name in module.vars}
+        names = self._names_of_objects()
         for function in self.project.functions():
             for chain in function.facts.calls:
-                held, _, last = chain.rpartition(".")
-                if last in self.project.methods and held.rpartition(".")[2] in names:
+                last = last_of(chain)
+                if last in self.project.methods and last_of(held := chain[: -len(last) - 1]) in names:
                     place = self.places.of(function, held)
                     if place and isinstance(place.what, Var):
                         asked[place.what].add(last)
             for _, _, chain in function.facts.passed:
-                place = self.places.of(function, chain) if chain.rpartition(".")[2] in names else None
+                place = self.places.of(function, chain) if last_of(chain) in names else None
                 if place and isinstance(place.what, Var):
                     asked[place.what].add("")
         return asked
+
+    def _names_of_objects(self) -> set[str]:
+        """What variables are called that hold an object of the project: only of those somebody asks."""
+        held = {
+            name
+            for module in self.project.modules
+            for name, var in module.vars.items()
+            if self.places.type_of(var)
+        }
+        imports = (one for module in self.project.modules for one in module.facts.imports.items())
+        return held | {alias for alias, origin in imports if last_of(origin) in held}
 
     def readers(self, var: Var) -> set[FunctionIn]:
         """Functions that look at a variable by its name, in its module and where it was imported."""

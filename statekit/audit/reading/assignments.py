@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import ast
 
-from statekit.audit.facts import Binding, Value, Write
+from statekit.audit.facts import Binding, Value
 from statekit.audit.reading.chains import given, root_of, spell
 from statekit.audit.reading.expressions import Expressions
 from statekit.audit.reading.looks import key_of, unparsed
-from statekit.audit.reading.scopes import Scope
-from statekit.audit.reading.values import value_of
+from statekit.audit.reading.scopes import HELD, Scope
+from statekit.audit.reading.values import holdable, value_of
 
 __all__ = ["Assignments"]
-
-HOLDABLE = {"call", "dict", "list", "set", "comprehension", "either", "const", "none"}
 
 
 class Assignments(Expressions):
@@ -22,9 +20,9 @@ class Assignments(Expressions):
     def _assign(self, node: ast.Assign) -> None:
         for target in node.targets:
             self._bind(target, node.value, node.lineno)
-        self._assigned = spell(node.targets[0]) or ""
+        self._assigned = node.targets[0]
         self._one(node.value)
-        self._assigned = ""
+        self._assigned = None
 
     def _annotated(self, node: ast.AnnAssign) -> None:
         annotation = spell(node.annotation) or unparsed(node.annotation)
@@ -55,7 +53,7 @@ class Assignments(Expressions):
         elif scope is self.module or scope is self.main:
             self._bound("", name, line, value, annotation)
         elif name in scope.globals:
-            scope.writes.append(Write(name, "=", line, "", value_of(value, 2)))
+            scope.writes.append((name, "=", line, "", value, HELD))
         else:
             self._set_local(scope, name, value, line)
 
@@ -66,12 +64,10 @@ class Assignments(Expressions):
         chain = given(value)
         if chain and root_of(chain) != name:
             scope.aliases.setdefault(name, chain)
-        said = value_of(value, 2)
-        known = scope.holds.get(name)
-        if said.kind in HOLDABLE and (known is None or known[1].text.endswith((".get", ".pop"))):
-            scope.holds[name] = (line, said)
+        if (name not in scope.holds or _taken_out(scope.holds[name][1])) and holdable(value):
+            scope.holds[name] = (line, value)
         if name in scope.outers:
-            scope.writes.append(Write(name, "=", line, "", said))
+            scope.writes.append((name, "=", line, "", value, HELD))
 
     def _bound(self, owner: str, name: str, line: int, value: ast.AST | None, annotation: str) -> None:
         said = value_of(value) if value is not None else Value("unset")
@@ -91,8 +87,7 @@ class Assignments(Expressions):
                 self._scope.globals.add(chain)
         if chain:
             op = "+=" if op == "[]=" and _counts(value, chain) else op
-            said = value_of(value, 2) if value is not None else None
-            self._scope.writes.append(Write(chain, op, line, key, said))
+            self._scope.writes.append((chain, op, line, key, value, HELD))
         self._inner(target)
 
     def _augmented(self, node: ast.AugAssign) -> None:
@@ -100,7 +95,7 @@ class Assignments(Expressions):
         if type(target) is ast.Name:
             scope = self._scope
             if target.id in scope.globals or target.id in scope.outers or scope is self.module:
-                scope.writes.append(Write(target.id, "+=", node.lineno, "", value_of(node.value, 1)))
+                scope.writes.append((target.id, "+=", node.lineno, "", node.value, 1))
             else:
                 scope.locals.add(target.id)
         else:
@@ -112,7 +107,7 @@ class Assignments(Expressions):
             if type(target) is not ast.Name:
                 self._put(target, "del", node.lineno, None)
             elif target.id in self._scope.globals:
-                self._scope.writes.append(Write(target.id, "del", node.lineno))
+                self._scope.writes.append((target.id, "del", node.lineno, "", None, 0))
 
     def _walrus(self, node: ast.NamedExpr) -> None:
         self._bind(node.target, node.value, node.lineno)
@@ -124,3 +119,8 @@ def _counts(value: ast.AST | None, chain: str) -> bool:
     if not isinstance(value, ast.BinOp):
         return False
     return any((spell(one) or "").startswith(chain) for one in (value.left, value.right))
+
+
+def _taken_out(node: ast.AST) -> bool:
+    """Whether what a variable holds was looked up: then what is made in its place says more."""
+    return value_of(node, 0).text.endswith((".get", ".pop"))

@@ -7,9 +7,11 @@ import builtins
 import re
 from functools import lru_cache
 
-__all__ = ["BUILTINS", "CHANGING", "each_of", "given", "parts_of", "root_of", "spell"]
+__all__ = ["BUILTINS", "CHANGING", "each_of", "given", "last_of", "parts_of", "root_of", "spell"]
 
-BUILTINS = frozenset(vars(builtins)) - {"open", "globals", "setattr", "exec", "eval", "__import__"}
+_BY_SITE = {"copyright", "credits", "exit", "help", "license", "quit"}
+"""Only there where `site` was imported: so in a program, and not in the interpreters that read for it."""
+BUILTINS = frozenset(vars(builtins)) - {"open", "globals", "setattr", "exec", "eval", "__import__"} | _BY_SITE
 ACCESSORS = frozenset({"get", "setdefault", "values", "items", "pop", "popitem", "popleft"})
 """Methods of containers that hand out what is inside."""
 CHANGING = frozenset(
@@ -39,8 +41,17 @@ def spell(node: ast.AST) -> str | None:
     kind: type = type(node)
     if kind is ast.Name:  # most are that, or an attribute of that
         return node.id  # type: ignore[attr-defined, no-any-return]
-    if kind is ast.Attribute and type(node.value) is ast.Name and "__" not in node.attr:  # type: ignore[attr-defined]
-        return f"{node.value.id}.{node.attr}"  # type: ignore[attr-defined]
+    if kind is ast.Attribute:
+        inner = node.value  # type: ignore[attr-defined]
+        if type(inner) is ast.Name and "__" not in node.attr:  # type: ignore[attr-defined]
+            return f"{inner.id}.{node.attr}"  # type: ignore[attr-defined]
+    elif kind is ast.Constant:
+        return None
+    return _spell(node)
+
+
+def _spell(node: ast.AST) -> str | None:
+    """From the end to the name it begins with."""
     tail: list[str] = []
     while True:
         kind = type(node)
@@ -50,15 +61,15 @@ def spell(node: ast.AST) -> str | None:
         elif kind is ast.Name:
             tail.append(node.id)  # type: ignore[attr-defined]
             return _tidy(tail)
-        elif kind is ast.Subscript:
-            tail.append(_bracket(node))  # type: ignore[arg-type]
-            node = node.value  # type: ignore[attr-defined]
         elif kind is ast.Call:
             node = node.func  # type: ignore[attr-defined]
             element = type(node) is ast.Attribute and node.attr in ACCESSORS
             tail.append("[]" if element else "()")
             if element:
                 node = node.value  # type: ignore[attr-defined]
+        elif kind is ast.Subscript:
+            tail.append(_bracket(node))  # type: ignore[arg-type]
+            node = node.value  # type: ignore[attr-defined]
         elif kind is ast.Await or kind is ast.NamedExpr or kind is ast.Starred:
             node = node.value  # type: ignore[attr-defined]
         else:
@@ -120,6 +131,16 @@ def root_of(chain: str) -> str:
     return chain.partition(".")[0].partition("[")[0].partition("(")[0]
 
 
-def parts_of(chain: str) -> list[str]:
+@lru_cache(1 << 16)
+def parts_of(chain: str) -> tuple[str, ...]:
     """A chain taken apart: ``a.b[].c()`` is ``a``, ``.b``, ``[]``, ``.c``, ``()``."""
-    return _PARTS.findall(chain)
+    if "[" in chain or "(" in chain or "::" in chain:
+        return tuple(_PARTS.findall(chain))
+    root, *names = chain.split(".")  # as most are
+    return (root, *["." + name for name in names])
+
+
+@lru_cache(1 << 17)
+def last_of(chain: str) -> str:
+    """What stands behind the last dot: ``c()``."""
+    return chain.rpartition(".")[2]

@@ -8,18 +8,28 @@ from collections.abc import Callable
 from statekit.audit.facts import Value
 from statekit.audit.reading.chains import spell
 
-__all__ = ["OTHER", "value_of"]
+__all__ = ["OTHER", "holdable", "value_of"]
 
 OTHER = Value("other")
 NONE = Value("none")
 MOST = 12
 """Elements kept of a literal: settings have about that many, tables of constants any number."""
+HOLDABLE = {
+    ast.Constant, ast.Dict, ast.List, ast.Set, ast.ListComp, ast.SetComp, ast.DictComp, ast.IfExp, ast.BoolOp,
+}  # fmt: skip
 
 
 def value_of(node: ast.AST | None, depth: int = 3) -> Value:
     """Describe an expression, its parts as far down as `depth`."""
     build = _BUILD.get(type(node))
     return build(node, depth) if build else OTHER
+
+
+def holdable(node: ast.AST) -> bool:
+    """Whether it makes something of its own, which a variable may hold."""
+    while type(node) is ast.Await or type(node) is ast.NamedExpr:
+        node = node.value
+    return type(node) in HOLDABLE or (type(node) is ast.Call and spell(node.func) is not None)
 
 
 def _constant(node: ast.Constant, _: int) -> Value:
@@ -67,7 +77,7 @@ def _either(*nodes: ast.AST) -> Callable[[int], Value]:
 
 _BUILD: dict[type | None, Callable[..., Value]] = {
     ast.Constant: _constant,
-    ast.Name: _chain,
+    ast.Name: lambda node, _depth: Value("chain", node.id),
     ast.Attribute: _chain,
     ast.Subscript: _chain,
     ast.Call: _call,

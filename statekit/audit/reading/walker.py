@@ -28,7 +28,7 @@ class Walker(Assignments):
 
     VISITS: ClassVar[dict[type, str]] = {
         ast.Import: "_import", ast.ImportFrom: "_import_from", ast.Global: "_global", ast.Nonlocal: "_nonlocal",
-        ast.Name: "_load", ast.Attribute: "_load", ast.Subscript: "_load", ast.Call: "_call",
+        ast.Name: "_name", ast.Attribute: "_load", ast.Subscript: "_load", ast.Call: "_call",
         ast.Assign: "_assign", ast.AnnAssign: "_annotated", ast.AugAssign: "_augmented", ast.Delete: "_delete",
         ast.NamedExpr: "_walrus", ast.If: "_if", ast.IfExp: "_if_expression", ast.While: "_while",
         ast.For: "_for", ast.AsyncFor: "_for", ast.comprehension: "_comprehension", ast.ListComp: "_comprehended",
@@ -137,7 +137,7 @@ class Walker(Assignments):
 
     def _return(self, node: ast.Return) -> None:
         if node.value is not None:
-            self._scope.returns.append(value_of(node.value, 1))
+            self._scope.returns.append(node.value)
             self._one(node.value)
 
     def _yield(self, node: ast.Yield | ast.YieldFrom) -> None:
@@ -151,54 +151,58 @@ class Walker(Assignments):
 
     def _constant(self, node: ast.Constant) -> None:
         value = node.value
-        if value == 429 and type(value) is int:
+        if type(value) is str:
+            if " " in value and 5 < len(value) < 4000:  # most are names and keys
+                self._words(value)
+        elif type(value) is int and value == 429:
             self._scope.marks.add("429")
-        elif type(value) is str and 5 < len(value) < 4000:
-            head = value[:40].lower()
-            if "too many" in head or "rate limit" in head or "try again" in head:
-                self._scope.marks.add("429")
-            elif SQL.match(value):
-                self._scope.marks.add("sql")
+
+    def _words(self, value: str) -> None:
+        head = value[:40].lower()
+        if "too many" in head or "rate limit" in head or "try again" in head:
+            self._scope.marks.add("429")
+        elif SQL.match(value):
+            self._scope.marks.add("sql")
 
     # -- functions and classes -----------------------------------------------------------------------------
 
     def _function(self, node: FunctionNode) -> None:
-        before = self._scope
+        before, args = self._scope, node.args
         self._each(node.decorator_list)
-        self._each(default for default in (*node.args.defaults, *node.args.kw_defaults) if default)
-        self._each(one.annotation for one in node.args.args if type(one.annotation) is ast.Subscript)
+        self._each(args.defaults)
+        self._each(args.kw_defaults)  # none where there is none
+        self._each([one.annotation for one in args.args if type(one.annotation) is ast.Subscript])
         if not before.is_module:
             before.locals.add(node.name)
             before.inner.add(node.name)
-        within = self._class or before.within
-        name = ".".join(filter(None, (self._class or ("" if before.is_module else before.name), node.name)))
-        scope = Scope(name, within, before)
+        outer = self._class or ("" if before.is_module else before.name)
+        scope = Scope(f"{outer}.{node.name}" if outer else node.name, self._class or before.within, before)
         scope.line, scope.end = node.lineno, node.end_lineno or node.lineno
         scope.is_async = type(node) is ast.AsyncFunctionDef
-        scope.decorators = tuple([value_of(one, 2) for one in node.decorator_list])
-        self._parameters(scope, node)
+        if node.decorator_list:
+            scope.decorators = tuple([value_of(one, 2) for one in node.decorator_list])
+        self._parameters(scope, args)
         self.scopes.append(scope)
         before_class, self._class, self._scope = self._class, "", scope
         before_under, self._under = self._under, ""
         self._each(node.body)
         self._class, self._scope, self._under = before_class, before, before_under
 
-    def _parameters(self, scope: Scope, node: FunctionNode) -> None:
-        args = node.args
+    def _parameters(self, scope: Scope, args: ast.arguments) -> None:
         everyone = [*args.posonlyargs, *args.args, *args.kwonlyargs]
-        for one in (*everyone, args.vararg, args.kwarg):
-            if one is not None:
-                scope.locals.add(one.arg)
-                scope.params[one.arg] = (
-                    (spell(one.annotation) or unparsed(one.annotation)) if one.annotation else ""
-                )
-        static = any(one.text == "staticmethod" for one in scope.decorators)
+        stars = [one for one in (args.vararg, args.kwarg) if one is not None]
+        for one in (*everyone, *stars) if stars else everyone:
+            hint = one.annotation
+            scope.params[one.arg] = (spell(hint) or unparsed(hint)) if hint is not None else ""
+        scope.locals.update(scope.params)
+        static = scope.decorators and any(one.text == "staticmethod" for one in scope.decorators)
         if self._class and everyone and not static:
             scope.me = everyone[0].arg
             del scope.params[scope.me]
-        for name, default in defaults(args):
-            if type(default) is ast.Call and spell(default.func):  # FastAPI: Depends(get_db)
-                scope.params[name] = scope.params[name] or f"{spell(default.func)}()"
+        if args.defaults or args.kw_defaults:
+            for name, default in defaults(args):
+                if type(default) is ast.Call and spell(default.func):  # FastAPI: Depends(get_db)
+                    scope.params[name] = scope.params[name] or f"{spell(default.func)}()"
 
     def _lambda(self, node: ast.Lambda) -> None:
         if not self._scope.is_module:
