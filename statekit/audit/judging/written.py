@@ -28,6 +28,9 @@ ABOUT_ITSELF = {
 SAYING = {"warn", "warning", "info", "debug", "error", "log", "exception", "print", "echo"}
 SAID = {"warned", "warnings", "warning", "logged", "reported", "once", "notified", "sampled", "sample"}
 SHARED = re.compile(r"redis|valkey|memcache", re.IGNORECASE)
+OF_A_LIFE = {
+    "setup", "loaded", "stop", "stopped", "stopping", "exiting", "initialized", "initialised", "closed", "closing", "shutdown", "terminated", "unsupported",
+}  # fmt: skip
 KEEPING = {"add", "append", "discard", "remove"}
 ENDING = (
     "close",
@@ -102,6 +105,12 @@ def _collects(case: Case, run: list[Change]) -> bool:
 def _about_itself(case: Case) -> bool:
     words = set(words_of(case.state.module.path.replace("/", "_"))) | case.words
     return bool(words & ABOUT_ITSELF) and not words & {"buffer", "session"}
+
+
+def _about_its_life(case: Case) -> bool:
+    """A switch by which an object knows that it has begun, or is to end."""
+    switch = case.natures <= {Nature.CONSTANT, Nature.EVENT, Nature.NONE}
+    return case.state.shape == "attribute" and switch and bool(case.words & OF_A_LIFE)
 
 
 def _warns_once(case: Case, run: list[Change]) -> bool:
@@ -210,7 +219,7 @@ def _confidence(case: Case, run: list[Change]) -> Confidence:
         + 0.5 * timed
         + 0.5 * bool(natures & {Nature.CONTAINER, Nature.CACHE})
     )
-    score += 0.3 * (state.shape in {"container", "instance", "app", "closure"}) - 0.4 * (
+    score += 0.3 * (state.shape in {"container", "instance", "app", "closure"}) - 0.2 * (
         state.shape == "attribute"
     )
     score -= 0.5 * (state.shape == "instance" and Nature.NONE in natures)
@@ -227,6 +236,7 @@ STEPS: tuple[tuple[str, Callable[[Case, list[Change]], bool]], ...] = (
     ("telemetry of the process", lambda case, _: _about_itself(case)),
     ("re-synchronises itself", lambda case, run: all(follows(case, c) for c in run)),
     ("warn once", _warns_once),
+    ("says whether the object itself is ready", lambda case, _: _about_its_life(case)),
     (
         "made by a command",
         lambda case, run: case.state.under[:1] == ("__main__",) and all(c.attribute for c in run),
