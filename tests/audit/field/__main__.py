@@ -13,13 +13,15 @@ place. Nothing of the projects is kept here. Fetch wheels without running anythi
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from statekit.audit import Config, Finding, audit
+from statekit.audit import Config, Finding, Site, audit
 
 HERE = Path(__file__).parent
 SHOWN = {"high", "medium"}
@@ -33,15 +35,20 @@ def main(folder: Path) -> None:
             root = folder / f"{head['project']}-{head['version']}"
             if root.exists():
                 found = audit([root], Config(), cache=False).findings
-                total.update(_counted(labels, list(found)))
+                total.update(_counted(root, labels, list(found)))
         _told(name, total)
 
 
-def _counted(labels: list[dict[str, Any]], findings: list[Finding]) -> Iterator[str]:
-    by_line = {(one.path, one.line): one for one in findings if one.confidence.value in SHOWN}
+def _counted(root: Path, labels: list[dict[str, Any]], findings: list[Finding]) -> Iterator[str]:
+    """What became of each label. A name bound on several lines is labelled on one and found on one, perhaps another."""
+    shown = [one for one in findings if one.confidence.value in SHOWN]
+    by_line = {(one.path, one.line): one for one in shown}
+    labelled = {(label["path"], label["line"]) for label in labels}
+    by_name = {(one.path, one.name): one for one in shown if (one.path, one.line) not in labelled}
+    told = {(write.path, name) for one in shown for write in one.writes for name in _changed(root, write)}
     for label in labels:
         if label.get("sure", True):
-            one = by_line.get((label["path"], label["line"]))
+            one = by_line.get((label["path"], label["line"])) or by_name.get((label["path"], label["name"]))
             yield label["label"]
             if one:
                 yield f"{label['label']} found"
@@ -50,6 +57,19 @@ def _counted(labels: list[dict[str, Any]], findings: list[Finding]) -> Iterator[
                     yield f"{label['label']} category"
                 if one.category.value in (label["category"], *label.get("also", ())):
                     yield f"{label['label']} category or alike"
+            elif (label["path"], label["name"]) in told:
+                yield f"{label['label']} within"
+
+
+@cache
+def _lines(path: Path) -> list[str]:
+    return path.read_text(encoding="utf-8", errors="replace").splitlines()
+
+
+def _changed(root: Path, write: Site) -> list[str]:
+    """The attributes named on a line that a finding lists among its writes."""
+    lines = _lines(root / write.path)
+    return re.findall(r"self\.(\w+)", lines[write.line - 1]) if write.line <= len(lines) else []
 
 
 def _told(name: str, total: Counter[str]) -> None:
@@ -63,6 +83,11 @@ def _told(name: str, total: Counter[str]) -> None:
     print(f", false positives {clear / max(1, total['clear']):.3f} of what is clear", end="")
     print(f", category {total['state category'] / max(1, state):.3f}", end="")
     print(f" ({total['state category or alike'] / max(1, state):.3f} with those that fit as well)")
+    print(
+        f"  told among the writes of the object they belong to: {total['state within']} more of the state,",
+        end="",
+    )
+    print(f" {total['clear within']} of what is clear")
     print(f"  high confidence alone: {high} found, precision {high / max(1, high + high_clear):.3f}")
 
 
