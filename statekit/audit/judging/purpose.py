@@ -39,32 +39,12 @@ PUT_IN = {
     Nature.CLIENT: Category.CLIENT_POOL,
 }
 BUSY = {
-    "running",
-    "busy",
-    "progress",
-    "processing",
-    "active",
-    "syncing",
-    "updating",
-    "refreshing",
-    "locked",
-    "started",
-}
+    "running", "busy", "progress", "processing", "active", "syncing", "updating", "refreshing", "locked", "started",
+}  # fmt: skip
 """Words of flags that keep others out while something is done."""
 NOTED = {
-    "seen",
-    "known",
-    "activity",
-    "request",
-    "prompt",
-    "update",
-    "updated",
-    "usage",
-    "values",
-    "access",
-    "used",
-    "heartbeat",
-}
+    "seen", "known", "activity", "request", "prompt", "update", "updated", "usage", "values", "access", "used", "heartbeat",
+}  # fmt: skip
 """What is noted as the last of its kind for others to see, not to hold somebody back."""
 IDS = {"id", "uid", "uuid"}
 
