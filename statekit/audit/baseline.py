@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -69,7 +68,7 @@ def against(
     for one in findings:
         mark = fingerprint(one)
         is_known = one.status == "open" and mark in known
-        done.append(replace(one, status="baseline") if is_known else one)
+        done.append(one.with_status("baseline") if is_known else one)
         if one.status in KNOWABLE:
             left.pop(mark, None)
     stale = [

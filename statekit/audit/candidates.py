@@ -80,13 +80,8 @@ class Candidates:
             changes = mine.get(name, [])
             own = any(f.last in BUILDERS for f, _ in self.states.places.assigned.get((one, name), ()))
             shared = [c for c in changes if self._of_the_class(one, c, own)]
-            if (
-                shared
-                and self.states.lasting.get(one, "").startswith("module:")
-                and all(c.write.target.startswith("self.") for c in shared)
-                and _is_dataclass(one)
-            ):
-                continue  # its object is reported as the variable it is in
+            own_only = bool(shared) and all(c.write.target.startswith("self.") for c in shared)
+            inside = self._holders(one) if own_only and _is_dataclass(one) else ()
             holds = self.states.places.type_of_attribute(Attribute(one, name))
             if (
                 holds is one
@@ -98,10 +93,9 @@ class Candidates:
             yield State(
                 "class_attribute", one.module, bindings[0].line, name, one.name,
                 values=[(outside, b.value) for b in bindings], annotation=bindings[0].annotation, changes=shared, holds=holds,
+                inside=inside,
             )  # fmt: skip
-        if not self.states.lasting.get(one, "module:").startswith(
-            "module:"
-        ):  # those are reported as the variable they are in
+        if one in self.states.lasting:
             yield from self._of_object(one, mine)
 
     def _of_the_class(self, one: ClassIn, change: Change, own: bool) -> bool:
@@ -117,9 +111,10 @@ class Candidates:
         return not own and (change.write.op != "=" or target.count(".") > 1 or one in self.states.lasting)
 
     def _of_object(self, one: ClassIn, mine: dict[str, list[Change]]) -> Iterator[State]:
-        """Attributes of an object that lasts and is not the value of a module's variable."""
+        """Attributes of an object that lasts."""
         if one in self.states.reach.serving:
             return  # an object for each request
+        inside = self._holders(one)
         for name in dict.fromkeys([*(name for name, _ in self.states.places.assigned_of(one)), *mine]):
             made = self.states.places.assigned.get((one, name), [])
             built = [(f, w) for f, w in made if f.last in BUILDERS] or made
@@ -130,8 +125,13 @@ class Candidates:
             changes = [c for c in mine.get(name, []) if c.function.last not in BUILDERS]
             yield State(
                 "attribute", one.module, line, name, one.name, values=values, changes=changes,
-                holds=self.states.places.type_of_attribute(Attribute(one, name)),
+                holds=self.states.places.type_of_attribute(Attribute(one, name)), inside=inside,
             )  # fmt: skip
+
+    def _holders(self, one: ClassIn) -> tuple[Var, ...]:
+        """The variables an object is reported as, if it is one of a module."""
+        of_module = self.states.lasting.get(one, "").startswith("module:")
+        return self.states.holders(one) if of_module else ()
 
     def _of_function(self, function: FunctionIn) -> Iterator[State]:
         facts = function.facts

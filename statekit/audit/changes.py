@@ -124,6 +124,8 @@ def _places(finding: Finding) -> Iterator[tuple[str, int]]:
     yield finding.path, finding.line
     for site in finding.writes:
         yield site.path, site.line
+    for part in finding.parts:
+        yield from _places(part)
 
 
 def _is_in(changed: Changed, path: str, line: int) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable
 
 from statekit.audit.candidates import Candidates
@@ -12,7 +13,7 @@ from statekit.audit.judging.case import Tools
 from statekit.audit.natures import Natures
 from statekit.audit.own_kit import kept_by_kits
 from statekit.audit.places import Places
-from statekit.audit.project import Project
+from statekit.audit.project import Project, Var
 from statekit.audit.purity import Purity
 from statekit.audit.reach import Reach
 from statekit.audit.states import States
@@ -36,8 +37,22 @@ class Analysis:
         self.purity = Purity(self.project, self.places, known, self.reach)
         tools = Tools(self.project, self.states, self.natures, self.purity, self.reach, known)
         judge = Judge(tools)
-        self.verdicts: list[Verdict] = [judge.verdict(state) for state in Candidates(self.states).all()]
+        every = [judge.verdict(state) for state in Candidates(self.states).all()]
+        self.verdicts: list[Verdict] = [one for one in every if not one.state.inside]
+        self.parts: dict[Var, list[Verdict]] = _by_holder(every)
+        """Of the objects that variables hold: what they keep in their attributes."""
         self.verdicts.extend(kept_by_kits(self.project, self.reach))
+
+
+def _by_holder(verdicts: list[Verdict]) -> dict[Var, list[Verdict]]:
+    """Attributes that are state, by the variable they are told as a part of: one that is state itself."""
+    holders = {one.state.var for one in verdicts if one.category is not None and one.state.var}
+    found: dict[Var, list[Verdict]] = defaultdict(list)
+    for one in verdicts:
+        holder = next((var for var in one.state.inside if var in holders), None)
+        if one.category is not None and holder is not None:
+            found[holder].append(one)
+    return found
 
 
 def judged(files: Iterable[FileFacts], catalogue: Catalogue | None = None) -> list[Verdict]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -89,6 +89,15 @@ class Finding:
     """open · suppressed or accepted (a comment at the binding says why) · baseline (known before)"""
     reason: str = ""
     """Why it was suppressed or accepted, in the words of the comment."""
+    part_of: str = ""
+    """The qualified name of the state whose object keeps this in an attribute; '' for a finding of its own."""
+    parts: tuple[Finding, ...] = ()
+    """What the object keeps in its attributes, each with its own category: told with it, not counted beside it."""
+
+    def with_status(self, status: str, reason: str = "") -> Finding:
+        """The same with another status, its parts too."""
+        parts = tuple(one.with_status(status, reason) for one in self.parts)
+        return replace(self, status=status, reason=reason, parts=parts)
 
 
 @dataclass(frozen=True, slots=True)

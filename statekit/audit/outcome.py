@@ -84,7 +84,7 @@ def _bare(thing: Any) -> Any:
 
 
 def _finding(row: tuple[Any, ...]) -> Finding:
-    rule, category, confidence, severity, path, line, name, qualified, writes, *rest = row
+    rule, category, confidence, severity, path, line, name, qualified, writes, *rest, parts = row
     return Finding(
         rule,
         Category(category),
@@ -95,7 +95,7 @@ def _finding(row: tuple[Any, ...]) -> Finding:
         name,
         qualified,
         tuple(Site(*one) for one in writes),
-        *rest,
+        *(*rest, tuple(map(_finding, parts))),
     )
 
 
@@ -162,15 +162,17 @@ def _beside(found: Sequence[Finding], told: Any) -> list[Finding]:
     findings, said = told
     running = Running(tuple(Said(*one) for one in said))
     known = (running.why,) if running.why else ()
-    weighed = (
-        replace(
+
+    def weighed(one: Finding) -> Finding:
+        severity = running.weigh(one.severity) if running.single else one.severity
+        return replace(
             one,
-            severity=running.weigh(one.severity) if running.single else one.severity,
+            severity=severity,
             evidence=(*one.evidence, *known),
+            parts=tuple(map(weighed, one.parts)),
         )
-        for one in found
-    )
-    return beside(weighed, [_finding(one) for one in findings])
+
+    return beside(map(weighed, found), [_finding(one) for one in findings])
 
 
 def _scored(analysis: Analysis, config: Config) -> Score:

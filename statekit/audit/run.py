@@ -113,17 +113,22 @@ def judged_rules(config: Config) -> frozenset[str] | None:
 def _report(outcome: Outcome, config: Config) -> Report:
     judged = judged_rules(config)
     findings, said = suppressed(outcome.findings, outcome.comments, judged)
-    wanted = [one for one in findings if (judged is None or one.rule in judged) and not _ignored(one, config)]
-    if config.intent == "single-process":
-        wanted = [replace(one, severity=MILDER[one.severity]) for one in wanted]
     return Report(
-        tuple(sorted(wanted, key=_place)),
+        tuple(sorted(_wanted(findings, judged, config), key=_place)),
         outcome.unparsed,
         outcome.files,
         outcome.lines,
         notes=(*outcome.notes, *said),
         score=outcome.score,
     )
+
+
+def _wanted(findings: Iterable[Finding], judged: frozenset[str] | None, config: Config) -> Iterator[Finding]:
+    for one in findings:
+        if (judged is None or one.rule in judged) and not _ignored(one, config):
+            milder = config.intent == "single-process"
+            severity = MILDER[one.severity] if milder else one.severity
+            yield replace(one, severity=severity, parts=tuple(_wanted(one.parts, judged, config)))
 
 
 def _ignored(finding: Finding, config: Config) -> bool:
@@ -140,7 +145,11 @@ def _place(finding: Finding) -> tuple[str, int, str, str]:
 def shown(report: Report, confidence: Confidence) -> Report:
     """The report without open findings of lower confidence; how many those are is told in `hidden`."""
     rank = FROM_LOW.index(confidence)
-    kept = [one for one in report.findings if FROM_LOW.index(one.confidence) >= rank]
+    kept = [
+        replace(one, parts=tuple(part for part in one.parts if FROM_LOW.index(part.confidence) >= rank))
+        for one in report.findings
+        if FROM_LOW.index(one.confidence) >= rank
+    ]
     left_out = [
         one.confidence
         for one in report.findings

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -60,6 +60,8 @@ class State:
     """The function that is decorated."""
     var: Var | None = None
     """The variable of a module it is the value of."""
+    inside: tuple[Var, ...] = ()
+    """The variables of modules that hold the object it is an attribute of: it is told as a part of one of them."""
 
     @property
     def readers(self) -> set[FunctionIn]:
@@ -158,13 +160,21 @@ class States:
     # -- questions ---------------------------------------------------------------------------------------------
 
     @cached_property
-    def _held_counts(self) -> Counter[ClassIn]:
-        everyone = (var for module in self.project.modules for var in module.vars.values())
-        return Counter(filter(None, map(self.places.type_of, everyone)))
+    def _holders(self) -> dict[ClassIn, list[Var]]:
+        found: dict[ClassIn, list[Var]] = defaultdict(list)
+        for var in (var for module in self.project.modules for var in module.vars.values()):
+            held = self.places.type_of(var)
+            for one in held.line() if held else ():
+                found[one].append(var)
+        return found
+
+    def holders(self, owner: ClassIn) -> tuple[Var, ...]:
+        """The variables of modules that hold an object of a class, or of one that inherits from it."""
+        return tuple(self._holders.get(owner, ()))
 
     def held_in(self, owner: ClassIn) -> int:
-        """How many variables of modules hold an object of a class."""
-        return self._held_counts[owner]
+        """How many variables of modules hold an object of just this class."""
+        return sum(self.places.type_of(var) is owner for var in self._holders.get(owner, ()))
 
     def asked_to(self, var: Var, methods: set[str]) -> bool:
         """Whether somebody calls one of these methods on a variable's object, or hands the object on."""

@@ -114,10 +114,11 @@ def _with_status(
     finding: Finding, places: Mapping[tuple[str, int], list[Comment]], used: set[tuple[str, int]]
 ) -> Finding:
     found = next((one for one in places.get((finding.path, finding.line), ()) if one.concerns(finding)), None)
+    finding = replace(finding, parts=tuple(_with_status(one, places, used) for one in finding.parts))
     if found is None:
         return finding
     used.add((finding.path, found.line))
-    return replace(finding, status="accepted" if found.accepts else "suppressed", reason=found.reason)
+    return finding.with_status("accepted" if found.accepts else "suppressed", found.reason)
 
 
 def _was_judged(comment: Comment, rules: frozenset[str] | None) -> bool:

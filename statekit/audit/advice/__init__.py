@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from statekit.audit.advice.examples import replacement
 from statekit.audit.advice.routes import route_of
@@ -11,7 +12,7 @@ from statekit.audit.advice.subject import Subject
 from statekit.audit.advice.weight import severity
 from statekit.audit.engine import Analysis
 from statekit.audit.judge import Verdict
-from statekit.audit.model import Finding, Site
+from statekit.audit.model import Confidence, Finding, Site
 from statekit.audit.project import FunctionIn
 from statekit.audit.reach import Phase
 from statekit.audit.rules import rule_of
@@ -40,7 +41,17 @@ def finding_of(verdict: Verdict, analysis: Analysis) -> Finding:
         replacement=replacement(subject),
         keep=keep(subject),
         evidence=tuple(_evidence(subject)),
+        parts=tuple(_parts(verdict, analysis)),
     )
+
+
+def _parts(holder: Verdict, analysis: Analysis) -> Iterator[Finding]:
+    """What the object keeps in its attributes; the audit is no surer of them than of the object."""
+    sure = list(Confidence).index(holder.confidence)
+    for part in analysis.parts.get(holder.state.var, ()) if holder.state.var else ():
+        finding = finding_of(part, analysis)
+        least = list(Confidence)[max(sure, list(Confidence).index(finding.confidence))]
+        yield replace(finding, confidence=least, part_of=holder.state.qualified)
 
 
 def _sites(verdict: Verdict, analysis: Analysis) -> tuple[Site, ...]:

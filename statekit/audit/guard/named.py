@@ -55,7 +55,8 @@ def _at(path: Path) -> list[Named]:
 
         return [_of(one) for one in audit([path]).findings]
     try:
-        return [_row(one) for one in json.loads(path.read_text(encoding="utf-8"))["findings"]]
+        rows = json.loads(path.read_text(encoding="utf-8"))["findings"]
+        return [_row(one) for one in rows if not one.get("part_of")]  # who watches the object sees its parts
     except OSError as error:
         raise UsageError(
             f"findings={str(path)!r} cannot be read ({error.strerror}): write it with "

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Mapping
 
 from statekit.audit.judging.case import Case
-from statekit.audit.judging.changes import REMOVING, lazy, texts
+from statekit.audit.judging.changes import REMOVING, lazy
+from statekit.audit.judging.spoken import names, surroundings, users
 from statekit.audit.model import Category
 from statekit.audit.natures import Nature
 from statekit.audit.states import Change
@@ -17,7 +18,8 @@ __all__ = ["purpose"]
 ENOUGH = 1.3
 """Points below which nothing is known."""
 KEYED = (
-    ({"session", "sid", "conversation", "chat", "nonce", "cookies"}, Category.SESSION_STORE, 1.3),
+    ({"session", "conversation", "chat", "nonce", "cookies", "urlsafe"}, Category.SESSION_STORE, 1.3),
+    ({"sid"}, Category.CONNECTION_MANAGER, 1.3),
     ({"user", "token", "state"}, Category.SESSION_STORE, 0.6),
     ({"ip", "addr", "remote", "host"}, Category.RATE_LIMITER, 0.6),
     ({"tenant", "org", "organization", "workspace", "site"}, Category.TENANT_CONFIG, 0.5),
@@ -38,6 +40,14 @@ PUT_IN = {
     Nature.EVENT: Category.EVENT_BUS,
     Nature.CLIENT: Category.CLIENT_POOL,
 }
+DONE = {
+    Category.CONNECTION_MANAGER: {"send", "send_text", "send_json", "send_bytes", "send_str", "write_message", "emit", "accept"},
+    Category.EVENT_BUS: {"put", "put_nowait", "get_nowait", "set_result", "set_exception", "task_done"},
+    Category.BACKGROUND_WORKER: {"cancel", "cancelled", "terminate", "kill", "poll", "is_alive", "done", "join"},
+    Category.LOCK: {"acquire", "release", "locked"},
+    Category.CLIENT_POOL: {"execute", "aclose", "request", "post", "commit", "cursor", "ping"},
+}  # fmt: skip
+"""What is done with the things that are kept."""
 BUSY = {
     "running", "busy", "progress", "processing", "active", "syncing", "updating", "refreshing", "locked", "started",
 }  # fmt: skip
@@ -51,39 +61,19 @@ IDS = {"id", "uid", "uuid"}
 
 def purpose(case: Case, run: list[Change], start: Mapping[Category, float] | None = None) -> Category:
     """The category most of what is known speaks for, beginning with the points of `start`."""
-    points: dict[Category, float] = defaultdict(float, hinted(_names(case, run)))
+    points: dict[Category, float] = defaultdict(float, hinted(names(case, run)))
+    for category, weight in hinted(surroundings(case)).items():
+        if category is not Category.CLIENT_POOL:  # what is in `engine.py` is seldom a client itself
+            points[category] += weight
     for category, weight in (start or {}).items():
         points[category] += weight
     _by_function(case, run, points)
     _by_content(case, run, points)
+    _by_peers(case, run, points)
+    _by_use(case, run, points)
     _by_form(case, run, points)
     best = max(points, key=lambda one: points[one], default=Category.OTHER_SINGLETON)
     return best if points[best] >= ENOUGH else _unnamed(case, run)
-
-
-def _names(case: Case, run: list[Change]) -> Iterable[tuple[str, float]]:
-    """All names that have to do with it, the nearest with most weight."""
-    state = case.state
-    yield state.name, 2.0
-    for name, _ in Counter(c.attribute for c in run if c.attribute).most_common(4):
-        yield name, 1.2
-    if state.holds:
-        yield state.holds.name.rpartition(".")[2], 2.0
-    if state.owner and state.shape in {"attribute", "class_attribute"}:
-        yield state.owner.rpartition(".")[2], 1.0
-    yield from ((c.function.last, 0.25) for c in run[:6])
-    yield from zip(reversed(state.module.dotted), (0.5, 0.3), strict=False)
-    yield state.module.facts.notes.get(state.line, ""), 0.5
-    yield state.annotation, 0.4
-    yield from _shared({one for _, value in state.values for one in texts(value)}, 0.8)
-    yield from _shared({one for c in run if c.write.value for one in texts(c.write.value)}, 0.8)
-    yield from _shared({hint for c in run for hint in c.function.params.values()}, 0.6)
-
-
-def _shared(names: Iterable[str], weight: float) -> Iterable[tuple[str, float]]:
-    """Names that have a weight together."""
-    told = [name.rpartition(".")[2] for name in sorted(names) if name]
-    return ((name, weight / len(told)) for name in told)
 
 
 def _by_function(case: Case, run: list[Change], points: dict[Category, float]) -> None:
@@ -97,7 +87,7 @@ def _by_function(case: Case, run: list[Change], points: dict[Category, float]) -
                 points[category] += weight
         if "last" in case.words and Nature.CONTAINER in case.natures and not case.words & NOTED:
             points[Category.RATE_LIMITER] += 1.0
-    if _whole(run) and any(case.tools.purity.outside_of(c.function) for c in run):
+    if _whole(run) and any(_looks(c) and case.tools.purity.outside_of(c.function) for c in run):
         points[Category.MEMO_CACHE] += 0.8
 
 
@@ -116,6 +106,34 @@ def _by_content(case: Case, run: list[Change], points: dict[Category, float]) ->
             points[category] += weight
 
 
+def _by_peers(case: Case, run: list[Change], points: dict[Category, float]) -> None:
+    """Somebody comes and goes; clients that are no client of ours."""
+    inside = case.put_in(run) | case.natures
+    doing = {word for c in run for word in words_of(c.function.last)}
+    many = Nature.CONTAINER in inside or case.state.holds
+    if many and doing & {"disconnect", "unregister"} and doing & {"connect", "register"}:
+        points[Category.CONNECTION_MANAGER] += 1.5
+    named = case.words.union(*(words_of(c.attribute) for c in run))
+    made = any(c.write.value and c.write.value.kind in {"call", "chain"} for c in run)
+    if "clients" in named and made and Nature.CLIENT not in inside:
+        points[Category.CONNECTION_MANAGER] += 2.0
+        points[Category.CLIENT_POOL] -= 1.0
+
+
+def _by_use(case: Case, run: list[Change], points: dict[Category, float]) -> None:
+    """Which methods are called on what is kept."""
+    several = Nature.CONTAINER in case.natures
+    elements = [(several or c.attribute, c.write.target) for c in run]
+    heads = {target.rstrip("[]") + "[]" if inside else target for inside, target in elements}
+    owners = (c.function.module.classes.get(c.function.facts.within) for c in run)
+    methods = {method for owner in owners if owner for method in owner.methods.values()}
+    called = (chain.rpartition(".") for one in users(case, run) | methods for chain in one.facts.calls)
+    done = {last for head, _, last in called if head in heads}
+    for category, verbs in DONE.items():
+        if done & verbs:
+            points[category] += 2.0
+
+
 def _of_a_peer(case: Case, change: Change) -> bool:
     """Whether a method puts its own object away, and there is one object for each peer."""
     function = change.function
@@ -130,6 +148,14 @@ def _by_form(case: Case, run: list[Change], points: dict[Category, float]) -> No
         points[Category.MEMO_CACHE] += 1.4
     if Nature.CONTAINER in natures and any(map(lazy, run)):
         points[Category.MEMO_CACHE] += 0.5
+    alone = not natures & {Nature.CONTAINER, Nature.CACHE} and not state.holds
+    if alone and words_of(state.name)[-1:] in (["session"], ["sess"]):
+        points[Category.CLIENT_POOL] += 3.0  # of HTTP or a database: users have many
+    if _switch(case) and not any(c.write.target in c.function.facts.tests for c in run):
+        points[Category.FLAG_CACHE] += 1.3
+    ops = {c.write.op for c in run}
+    if ops & {"append", "appendleft"} and not ops & {"[]=", "setdefault"}:
+        points[Category.EVENT_BUS] += 1.0
     number = any(value.kind == "const" and value.text.isdigit() for _, value in state.values)
     counted = any(c.write.op == "+=" and not c.attribute for c in run)
     if Nature.COUNTER in natures or (counted and (number or "int" in state.annotation)):
@@ -140,6 +166,17 @@ def _by_form(case: Case, run: list[Change], points: dict[Category, float]) -> No
         points[Category.TENANT_CONFIG] += 1.0
     if state.shape == "app" and "config" in state.under[0]:
         points[Category.TENANT_CONFIG] += 1.5
+
+
+def _switch(case: Case) -> bool:
+    """Whether it is only ever true or false."""
+    spelt = {(value.kind, value.text) for _, value in case.state.values}
+    return bool(spelt) and spelt <= {("const", "True"), ("const", "False")}
+
+
+def _looks(change: Change) -> bool:
+    """Whether who writes it has looked at it: as somebody who keeps an answer for the next time does."""
+    return change.write.target in {*change.function.facts.tests, *change.function.facts.reads}
 
 
 def _taken(run: list[Change]) -> bool:

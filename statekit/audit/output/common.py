@@ -22,6 +22,7 @@ __all__ = [
     "next_step",
     "opened",
     "ordered",
+    "parts_of",
     "plural",
     "said",
     "visible",
@@ -157,6 +158,11 @@ def said(report: Report) -> list[str]:
         count = sum(one.status == status for one in report.findings)
         lines += [f"{plural(count, 'finding')} {words}"] if count else []
     return [*lines, *report.notes]
+
+
+def parts_of(finding: Finding) -> list[Finding]:
+    """What the object of a finding keeps in its attributes, as far as it counts."""
+    return [one for one in ordered(finding.parts) if one.status == "open"]
 
 
 def next_step(report: Report) -> str:

@@ -26,6 +26,7 @@ from statekit.audit.output.common import (
     next_step,
     opened,
     ordered,
+    parts_of,
     plural,
     said,
     visible,
@@ -193,9 +194,18 @@ def _body(one: Finding, report: Report) -> str:
         f"<li><code>{_text(where(report, site))}</code> <span>{_writer(site)}</span></li>"
         for site in one.writes
     )
-    written = f"<div><h4>Written at</h4><ul>{writes}</ul></div>" if writes else ""
+    written = f"<div><h4>Written at</h4><ul>{writes}</ul>{_parts(one, report)}</div>" if writes else ""
     instead = f"<div><h4>Instead</h4><pre><code>{_code(one.replacement)}</code></pre></div>"
     return f'<div class="two{"" if written else " one"}">{written}{instead}</div>'
+
+
+def _parts(one: Finding, report: Report) -> str:
+    """What the object keeps, attribute by attribute."""
+    rows = "".join(
+        f"<li><code>{_text(where(report, part))}</code> <span>{_text(part.name)}: {escape(sort_of(part.category).title.lower())}</span></li>"
+        for part in parts_of(one)
+    )
+    return f"<h4>Keeps</h4><ul>{rows}</ul>" if rows else ""
 
 
 def _writer(site: Site) -> str:

@@ -44,7 +44,9 @@ def document(report: Report) -> dict[str, Any]:
             }
             for row in inventory(report)
         ],
-        "findings": [_finding(one) for one in ordered(report.findings)],
+        "findings": [
+            _finding(each) for one in ordered(report.findings) for each in (one, *ordered(one.parts))
+        ],
         "hidden": {confidence.value: count for confidence, count in report.hidden},
         "notes": list(report.notes),
         "unparsed": [{"path": path, "error": error} for path, error in report.unparsed],
@@ -84,6 +86,7 @@ def _finding(one: Finding) -> dict[str, Any]:
         "evidence": list(one.evidence),
         "status": one.status,
         "reason": one.reason,
+        "part_of": one.part_of,
         "fingerprint": fingerprint(one),
         "help": rule.url if rule else "",
     }

@@ -15,6 +15,7 @@ from statekit.audit.output.common import (
     inventory,
     next_step,
     opened,
+    parts_of,
     plural,
     said,
     visible,
@@ -81,6 +82,9 @@ def _finding(one: Finding, report: Report) -> Iterator[str]:
         yield f"- written at {_code(where(report, site))} by {_code(writer(site))}"
     if len(one.writes) > WRITES:
         yield f"- and at {plural(len(one.writes) - WRITES, 'more place')}"
+    for part in parts_of(one)[:WRITES]:
+        title = sort_of(part.category).title.lower()
+        yield f"- keeps {_code(part.name)} ({title}, {part.rule}) at {_code(where(report, part))}"
     yield from (
         "",
         "```python",

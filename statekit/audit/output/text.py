@@ -21,6 +21,7 @@ from statekit.audit.output.common import (
     laid_out,
     next_step,
     opened,
+    parts_of,
     plural,
     said,
     visible,
@@ -128,6 +129,7 @@ def _finding(one: Finding, report: Report, pen: _Pen) -> Iterator[str]:
     yield f"  {mark}  {pen('bold', visible(one.name))}  {where(report, one)}{sure}"
     yield from pen.wrapped(visible(one.why), MARGIN)
     yield from _writes(one, report, pen)
+    yield from _parts(one, report, pen)
     yield from _code(one.replacement, pen)
     if one.keep:
         yield from pen.wrapped(visible(one.keep), MARGIN, "stays", "soft")
@@ -138,6 +140,16 @@ def _writes(one: Finding, report: Report, pen: _Pen) -> Iterator[str]:
         yield from pen.wrapped(f"{where(report, site)}  {writer(site)}", MARGIN, "written" if at == 0 else "")
     if len(one.writes) > WRITES:
         yield from pen.wrapped(f"and {plural(len(one.writes) - WRITES, 'more place')}", MARGIN)
+
+
+def _parts(one: Finding, report: Report, pen: _Pen) -> Iterator[str]:
+    parts = parts_of(one)
+    for at, part in enumerate(parts[:WRITES]):
+        title = sort_of(part.category).title.lower()
+        line = f"{where(report, part)}  {visible(part.name)}: {title} ({part.rule})"
+        yield from pen.wrapped(line, MARGIN, "keeps" if at == 0 else "")
+    if len(parts) > WRITES:
+        yield from pen.wrapped(f"and {plural(len(parts) - WRITES, 'more attribute')}", MARGIN)
 
 
 def _code(code: str, pen: _Pen) -> Iterator[str]:

@@ -35,7 +35,7 @@ def main(folder: Path) -> None:
             root = folder / f"{head['project']}-{head['version']}"
             if root.exists():
                 found = audit([root], Config(), cache=False).findings
-                total.update(_counted(root, labels, list(found)))
+                total.update(_counted(root, labels, [each for one in found for each in (one, *one.parts)]))
         _told(name, total)
 
 
