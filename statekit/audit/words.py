@@ -31,11 +31,11 @@ STRONG: dict[Category, str] = {
 }  # fmt: skip
 WEAK: dict[Category, str] = {
     Category.RATE_LIMITER: "limit limits rate bucket buckets hits failures blocked failed window retry",
-    Category.SESSION_STORE: "auth user users states chat history histories context contexts messages memory code codes pending "
+    Category.SESSION_STORE: "auth user users chat history histories contexts messages memory code codes pending "
     "dialog wizard thread_ids logged",
     Category.FLAG_CACHE: "enabled disabled switch mode",
     Category.CONNECTION_MANAGER: "clients active consoles terminals containers processes handles",
-    Category.EVENT_BUS: "event events signal signals channel channels stream streams notification notifications buffer callbacks hooks messages telemetry log logs trace traces chunks errors warnings filters pending",
+    Category.EVENT_BUS: "event events signal signals channel channels stream streams notification notifications buffer callbacks hooks messages telemetry trace traces chunks errors warnings filters pending",
     Category.BACKGROUND_WORKER: "status statuses monitor monitors pending active started run background download spawn schedule",
     Category.MEMO_CACHE: "lookup index indexes loaded resolved fetched known seen by types map data documents entries all stats",
     Category.TENANT_CONFIG: "org orgs option site sites theme default defaults env params parameters models endpoints registry rules provider providers policy policies names labels allowed permissions validators whitelist blacklist denylist allowlist",

@@ -72,6 +72,7 @@ def purpose(case: Case, run: list[Change], start: Mapping[Category, float] | Non
     _by_peers(case, run, points)
     _by_use(case, run, points)
     _by_form(case, run, points)
+    _doubted(case, run, points)
     best = max(points, key=lambda one: points[one], default=Category.OTHER_SINGLETON)
     return best if points[best] >= ENOUGH else _unnamed(case, run)
 
@@ -152,7 +153,7 @@ def _by_form(case: Case, run: list[Change], points: dict[Category, float]) -> No
     if alone and words_of(state.name)[-1:] in (["session"], ["sess"]):
         points[Category.CLIENT_POOL] += 3.0  # of HTTP or a database: users have many
     if _switch(case) and not any(c.write.target in c.function.facts.tests for c in run):
-        points[Category.FLAG_CACHE] += 1.3
+        points[Category.FLAG_CACHE] += 1.8
     ops = {c.write.op for c in run}
     if ops & {"append", "appendleft"} and not ops & {"[]=", "setdefault"}:
         points[Category.EVENT_BUS] += 1.0
@@ -166,6 +167,26 @@ def _by_form(case: Case, run: list[Change], points: dict[Category, float]) -> No
         points[Category.TENANT_CONFIG] += 1.0
     if state.shape == "app" and "config" in state.under[0]:
         points[Category.TENANT_CONFIG] += 1.5
+
+
+def _doubted(case: Case, run: list[Change], points: dict[Category, float]) -> None:
+    """What weak words say counts for less where the thing itself does not look like it."""
+    state, natures = case.state, case.natures | case.put_in(run)
+    told = (
+        state.name,
+        state.owner,
+        state.module.path,
+        *(c.attribute for c in run),
+        *(c.function.last for c in run),
+    )
+    names = " ".join([*told, state.holds.name if state.holds else ""]).lower()
+    caching = "cache" in names or "memo" in names or Nature.CACHE in natures or any(map(lazy, run))
+    if Category.MEMO_CACHE in points and not caching:
+        points[Category.MEMO_CACHE] *= 0.6
+    if "cache" in state.name.lower() and "cache" not in case.words:  # `stagecache`
+        points[Category.MEMO_CACHE] += 1.0
+    if state.holds and Nature.CLIENT not in natures and not case.keeps_client(state.holds):
+        points[Category.CLIENT_POOL] *= 0.6
 
 
 def _switch(case: Case) -> bool:
