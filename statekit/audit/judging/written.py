@@ -182,7 +182,7 @@ def _state(case: Case, run: list[Change]) -> Verdict:
     if _kept_alive(case, run):
         return case.found(category, Confidence.LOW, "keeps work from being collected", run)
     if _dual(case, run):
-        return case.found(category, Confidence.LOW, "the memory branch beside a shared backend", run)
+        return case.found(category, Confidence.MEDIUM, "the memory branch beside a shared backend", run)
     weak = any("WeakSet" in value.text or "WeakKey" in value.text for _, value in case.state.values)
     if weak and Nature.LOCK not in case.natures:
         return case.found(category, Confidence.LOW, "lives only as long as its keys do", run)
