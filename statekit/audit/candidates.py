@@ -15,6 +15,8 @@ __all__ = ["Candidates"]
 
 SETTLED = {"const", "tuple", "text", "lambda", "dict", "list", "set", "comprehension", "none", "unset"}
 """Values that are constants where nobody writes to them."""
+FRESH = {"dict", "list", "set", "comprehension"}
+"""Values that an object is given of its own."""
 
 
 class Candidates:
@@ -78,7 +80,11 @@ class Candidates:
         mine = dict(self.states.attributes_of(one))
         for name, bindings in one.body.items():
             changes = mine.get(name, [])
-            own = any(f.last in BUILDERS for f, _ in self.states.places.assigned.get((one, name), ()))
+            lasting = one in self.states.lasting
+            own = any(
+                f.last in BUILDERS or (not lasting and w.value and w.value.kind in FRESH)
+                for f, w in self.states.places.assigned.get((one, name), ())
+            )
             shared = [c for c in changes if self._of_the_class(one, c, own)]
             own_only = bool(shared) and all(c.write.target.startswith("self.") for c in shared)
             inside = self._holders(one) if own_only and _is_dataclass(one) else ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -110,7 +111,9 @@ class States:
         found: dict[FunctionIn, dict[str, Write]] = {}
         for function in self.project.functions():
             names = [name for name, _ in function.facts.params]
-            inside = (one for one in function.facts.writes if one.op != "=" and "." not in one.target)
+            inside = (
+                one for one in function.facts.writes if one.op != "=" and not re.search(r"\.|\(", one.target)
+            )
             own = {root_of(one.target): one for one in inside}
             given = {name: own[name] for name in names if name in own}
             if given:
