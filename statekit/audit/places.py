@@ -78,6 +78,18 @@ class Places:
         self._found: dict[tuple[Module, str], dict[str | tuple[str, int], Place | None]] = defaultdict(dict)
         for function in project.functions():
             self._note(function)
+        self._settle()
+
+    def _settle(self) -> None:
+        """Look at every type once, in the order of the code: so none depends on who asks first."""
+        for module in self.project.modules:
+            for var in module.vars.values():
+                self.type_of(var)
+            for one in module.classes.values():
+                for name in one.body:
+                    self.type_of_attribute(Attribute(one, name))
+        for owner, name in (*self.assigned, *self._on_class):
+            self.type_of_attribute(Attribute(owner, name))
 
     def _note(self, function: FunctionIn) -> None:
         owner = function.module.classes.get(function.facts.within)
