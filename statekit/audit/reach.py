@@ -66,6 +66,7 @@ class Reach:
         self.registered: set[ClassIn] = set()
         """Classes given to a framework: middleware, handlers."""
         self._last = {one.last for one in project.functions()}
+        self._starting = set(filter(self._starts, self._last))
         self._named = self._last | {last_of(one.name) for one in project.classes()}
         for function in project.functions():
             self._roles(function)
@@ -89,7 +90,7 @@ class Reach:
             return Phase.COMMAND
         if function in self.runtime:
             return Phase.RUNTIME
-        if function in self.startup or self._starts(function):
+        if function in self.startup or function.last in self._starting:
             return Phase.STARTUP
         return Phase.COMMAND if function in self.command else Phase.UNKNOWN
 
@@ -380,11 +381,11 @@ class Reach:
 
     def _roots(self) -> list[FunctionIn]:
         modules = [module.functions["<module>"] for module in self.project.modules if not module.facts.error]
-        named = [one for one in self.project.functions() if self._starts(one) and one not in self.handlers]
-        return [*modules, *self.starters, *named]
+        named = [one for one in self.project.functions() if one.last in self._starting]
+        return [*modules, *self.starters, *(one for one in named if one not in self.handlers)]
 
-    def _starts(self, function: FunctionIn) -> bool:
-        last = function.last
+    def _starts(self, last: str) -> bool:
+        """Whether what is called so is called at the start."""
         return last in self.catalogue.startup_names or last.startswith(self.catalogue.prefixes)
 
 
