@@ -76,6 +76,7 @@ class Places:
         """What functions set variables of their own module to."""
         self._types: dict[object, ClassIn | None] = {}
         self._found: dict[tuple[Module, str], dict[str | tuple[str, int], Place | None]] = defaultdict(dict)
+        self._named: dict[tuple[Module, str], Place | None] = {}
         for function in project.functions():
             self._note(function)
         self._settle()
@@ -199,6 +200,12 @@ class Places:
         return Place("object", owner) if owner else None
 
     def _of_named(self, module: Module, name: str) -> Place | None:
+        found = self._named.get((module, name), UNASKED)
+        if found is UNASKED:
+            found = self._named[module, name] = self._named_place(module, name)
+        return found
+
+    def _named_place(self, module: Module, name: str) -> Place | None:
         found = self.project.named(module, name)
         if found is None:
             return None
