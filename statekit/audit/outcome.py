@@ -160,7 +160,7 @@ def analysed(
 
 def _deployed(root: Path, files: Sequence[FileFacts], texts: Sequence[Source]) -> Any:
     """What deployment files say, in bare tuples: findings, and how many processes there are."""
-    from statekit.audit.deploy import deployment  # noqa: PLC0415 - only where something is new
+    from statekit.audit.deploy.entry import deployment  # noqa: PLC0415 - only where something is new
 
     said = deployment(root, files, [one.found for one in texts if not one.error])
     return [_bare(one) for one in said.findings], [_bare(one) for one in said.facts.said]
@@ -168,7 +168,8 @@ def _deployed(root: Path, files: Sequence[FileFacts], texts: Sequence[Source]) -
 
 def _beside(found: Sequence[Finding], told: Any) -> list[Finding]:
     """The findings of the analysis and those of deployment files; what these say weighs the others."""
-    from statekit.audit.deploy import Running, Said, beside  # noqa: PLC0415 - only where something is new
+    from statekit.audit.deploy.joined import beside  # noqa: PLC0415 - only where something is new
+    from statekit.audit.deploy.running import Running, Said  # noqa: PLC0415 - as above
 
     findings, said = told
     running = Running(tuple(Said(*one) for one in said))
