@@ -43,15 +43,13 @@ class Catalogue:
 
     def __init__(self, added: Mapping[str, Iterable[str]] | None = None) -> None:
         known = _shipped()
-        self._names = {key: Names((*ends, *(added or {}).get(key, ()))) for key, ends in known.items()}
+        names = {key: Names((*ends, *(added or {}).get(key, ()))) for key, ends in known.items()}
+        vars(self).update(names)  # attributes as others are: asked for half a million times
         self.prefixes = tuple(known["startup_prefixes"])
         self.client_words = tuple(known["client_words"])
 
     def __getattr__(self, key: str) -> Names:
-        try:
-            return self._names[key]
-        except KeyError:
-            raise AttributeError(key) from None
+        raise AttributeError(key)
 
     @staticmethod
     def keys() -> list[str]:

@@ -13,6 +13,7 @@ from statekit.audit.judging.case import Tools
 from statekit.audit.natures import Natures
 from statekit.audit.own_kit import kept_by_kits
 from statekit.audit.places import Places
+from statekit.audit.portions import Shared
 from statekit.audit.project import Project, Var
 from statekit.audit.purity import Purity
 from statekit.audit.reach import Reach
@@ -27,11 +28,16 @@ class Analysis:
     Everything is kept, for those who ask further: who reaches what, who shares what with whom.
     """
 
-    def __init__(self, files: Iterable[FileFacts], catalogue: Catalogue | None = None) -> None:
+    def __init__(
+        self,
+        files: Iterable[FileFacts],
+        catalogue: Catalogue | None = None,
+        shared: Shared | None = None,
+    ) -> None:
         known = catalogue or Catalogue()
         self.project = Project(files)
         self.places = Places(self.project)
-        self.reach = Reach(self.project, self.places, known)
+        self.reach = Reach(self.project, self.places, known, shared)
         self.states = States(self.project, self.places, self.reach, known)
         self.natures = Natures(self.project, self.places, known)
         self.purity = Purity(self.project, self.places, known, self.reach)

@@ -74,6 +74,7 @@ class Natures:
         self.project = project
         self.places = places
         self.catalogue = catalogue
+        self._known: dict[str, Nature] = {}
 
     def of(self, function: FunctionIn, value: Value | None, deep: int = 4) -> set[Nature]:
         """All it may be: alternatives give several."""
@@ -128,6 +129,11 @@ class Natures:
 
     def named(self, dotted: str) -> Nature:
         """The nature of what a constructor of that dotted name makes."""
+        if dotted not in self._known:
+            self._known[dotted] = self._look_up(dotted)
+        return self._known[dotted]
+
+    def _look_up(self, dotted: str) -> Nature:
         for key, nature in LISTS:
             if dotted in getattr(self.catalogue, key):
                 return nature

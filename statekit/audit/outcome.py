@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import marshal
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -130,12 +130,23 @@ def analysed(
     """Read what was not read before, and judge all of it together."""
     from statekit.audit.advice import finding_of  # noqa: PLC0415 - only where something is new
     from statekit.audit.engine import Analysis  # noqa: PLC0415 - as above
+    from statekit.audit.portions import Portions, Shared, found_in  # noqa: PLC0415 - as above
 
     files, keep = facts_of(sources, cache)
-    with meanwhile(lambda: _deployed(root, files, texts), keep, wanted=len(files) > MANY) as deployed:
-        analysis = Analysis([one for one in files if not one.error], config.catalogue())
+    good = [one for one in files if not one.error]
+    catalogue = config.catalogue()
+    with (
+        closing(Portions()) as portions,
+        meanwhile(
+            lambda: found_in(portions, good, catalogue),
+            lambda: _deployed(root, files, texts),
+            then=keep,
+            wanted=len(files) > MANY,
+        ) as answer,
+    ):
+        analysis = Analysis(good, catalogue, Shared(portions, answer))
         found = [finding_of(one, analysis) for one in analysis.verdicts if one.category is not None]
-        told = deployed()
+        told = answer()
     return Outcome(
         tuple(_beside(found, told)),
         _comments(sources, {one.path for one in files if one.comments}) | _remarks(texts),
@@ -149,7 +160,7 @@ def analysed(
 
 def _deployed(root: Path, files: Sequence[FileFacts], texts: Sequence[Source]) -> Any:
     """What deployment files say, in bare tuples: findings, and how many processes there are."""
-    from statekit.audit.deploy import deployment  # noqa: PLC0415 - only where something is new
+    from statekit.audit.deploy.entry import deployment  # noqa: PLC0415 - only where something is new
 
     said = deployment(root, files, [one.found for one in texts if not one.error])
     return [_bare(one) for one in said.findings], [_bare(one) for one in said.facts.said]
@@ -157,7 +168,8 @@ def _deployed(root: Path, files: Sequence[FileFacts], texts: Sequence[Source]) -
 
 def _beside(found: Sequence[Finding], told: Any) -> list[Finding]:
     """The findings of the analysis and those of deployment files; what these say weighs the others."""
-    from statekit.audit.deploy import Running, Said, beside  # noqa: PLC0415 - only where something is new
+    from statekit.audit.deploy.joined import beside  # noqa: PLC0415 - only where something is new
+    from statekit.audit.deploy.running import Running, Said  # noqa: PLC0415 - as above
 
     findings, said = told
     running = Running(tuple(Said(*one) for one in said))

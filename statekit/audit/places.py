@@ -76,8 +76,21 @@ class Places:
         """What functions set variables of their own module to."""
         self._types: dict[object, ClassIn | None] = {}
         self._found: dict[tuple[Module, str], dict[str | tuple[str, int], Place | None]] = defaultdict(dict)
+        self._named: dict[tuple[Module, str], Place | None] = {}
         for function in project.functions():
             self._note(function)
+        self._settle()
+
+    def _settle(self) -> None:
+        """Look at every type once, in the order of the code: so none depends on who asks first."""
+        for module in self.project.modules:
+            for var in module.vars.values():
+                self.type_of(var)
+            for one in module.classes.values():
+                for name in one.body:
+                    self.type_of_attribute(Attribute(one, name))
+        for owner, name in (*self.assigned, *self._on_class):
+            self.type_of_attribute(Attribute(owner, name))
 
     def _note(self, function: FunctionIn) -> None:
         owner = function.module.classes.get(function.facts.within)
@@ -187,6 +200,12 @@ class Places:
         return Place("object", owner) if owner else None
 
     def _of_named(self, module: Module, name: str) -> Place | None:
+        found = self._named.get((module, name), UNASKED)
+        if found is UNASKED:
+            found = self._named[module, name] = self._named_place(module, name)
+        return found
+
+    def _named_place(self, module: Module, name: str) -> Place | None:
         found = self.project.named(module, name)
         if found is None:
             return None

@@ -119,6 +119,8 @@ class Project:
                     self._ending[module.dotted[-size:]].append(module)
         self._parts = {part for module in self.modules for part in module.dotted}
         self.by_path = {module.path: module for module in self.modules}
+        self._functions = [one for module in self.modules for one in module.functions.values()]
+        self._classes = [one for module in self.modules for one in module.classes.values()]
         self._inherit()
         self.methods: dict[str, list[FunctionIn]] = defaultdict(list)
         """All methods of the project by their bare name."""
@@ -127,12 +129,10 @@ class Project:
                 self.methods[function.last].append(function)
 
     def functions(self) -> Iterator[FunctionIn]:
-        for module in self.modules:
-            yield from module.functions.values()
+        return iter(self._functions)
 
     def classes(self) -> Iterator[ClassIn]:
-        for module in self.modules:
-            yield from module.classes.values()
+        return iter(self._classes)
 
     # -- names -------------------------------------------------------------------------------------------
 
@@ -236,7 +236,7 @@ class Project:
                     found.derived.append(one)
                 elif found is None and base:
                     one.outside.append(self.dotted(one.module, base))
-        for one in list(self.classes()):
+        for one in self.classes():
             known = [name for ancestor in one.line()[1:] for name in ancestor.outside]
             one.outside.extend(name for name in known if name not in one.outside)
 

@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Mapping
 from enum import StrEnum
 
 from statekit.audit.catalogue import Catalogue
 from statekit.audit.facts import Value
+from statekit.audit.links import Linker, Links, Said
 from statekit.audit.parts import (
     BY_BASE,
-    COMMON,
     HANDLER_PARAMS,
     HANDLER_TYPES,
     LIFESPAN,
-    MAKERS,
     SERVING,
     SPECIAL,
     STARTING,
-    VAGUE,
     VERBS,
 )
 from statekit.audit.places import Places
+from statekit.audit.portions import Shared, links_of
 from statekit.audit.project import ClassIn, FunctionIn, Module, Project
 from statekit.audit.reading.chains import last_of
 
@@ -40,9 +39,10 @@ class Phase(StrEnum):
 class Reach:
     """Who calls whom, and from where it all begins."""
 
-    def __init__(self, project: Project, places: Places, catalogue: Catalogue) -> None:
+    def __init__(
+        self, project: Project, places: Places, catalogue: Catalogue, shared: Shared | None = None
+    ) -> None:
         self.project = project
-        self.places = places
         self.catalogue = catalogue
         self.handlers: dict[FunctionIn, str] = {}
         """Functions that serve requests or messages, or go on in the background, and what makes them so."""
@@ -50,9 +50,10 @@ class Reach:
         self.commands: set[FunctionIn] = set()
         self.edges: dict[FunctionIn, dict[FunctionIn, None]] = defaultdict(dict)
         """In the order in which the calls stand: so of two ways that are equally short it is always the same one."""
-        self.callers: dict[FunctionIn, set[FunctionIn]] = defaultdict(set)
         self._calls: dict[FunctionIn, dict[FunctionIn, None]] = defaultdict(dict)
         """Of the edges those that are calls: what is only named or given away runs later, if ever."""
+        self._called: set[FunctionIn] = set()
+        """Those to whom somebody leads."""
         self.serving: set[ClassIn] = set()
         """Classes with an object for each request, connection or message."""
         self.decorating: set[FunctionIn] = set()
@@ -65,12 +66,11 @@ class Reach:
         self._inherits: dict[ClassIn, tuple[bool, list[str]]] = {}
         self.registered: set[ClassIn] = set()
         """Classes given to a framework: middleware, handlers."""
-        self._last = {one.last for one in project.functions()}
-        self._named = self._last | {last_of(one.name) for one in project.classes()}
+        self._starting = set(filter(self._starts, {one.last for one in project.functions()}))
         for function in project.functions():
             self._roles(function)
-        for function in project.functions():
-            self._connect(function)
+        for links in links_of(Linker(project, places, catalogue), shared):
+            self._connect(links)
         self.starters |= self._assembling
         self._adopt()
         self._serve()
@@ -89,7 +89,7 @@ class Reach:
             return Phase.COMMAND
         if function in self.runtime:
             return Phase.RUNTIME
-        if function in self.startup or self._starts(function):
+        if function in self.startup or function.last in self._starting:
             return Phase.STARTUP
         return Phase.COMMAND if function in self.command else Phase.UNKNOWN
 
@@ -217,7 +217,7 @@ class Reach:
     def _serve(self) -> None:
         """Methods that take a request, or of views, and that no other calls are called by the framework."""
         for method in self._perhaps:
-            if not self.callers.get(method):
+            if method not in self._called:
                 self.handlers.setdefault(method, "takes a request")
         for handler in self.handlers:
             outer = handler.module.functions.get(handler.facts.outer)
@@ -225,138 +225,48 @@ class Reach:
                 self._routes(outer)
         for owner in filter(self.serving.__contains__, self.project.classes()):
             for name, method in owner.methods.items():
-                if name not in {"__init__", "__new__", "as_view"} and not self.callers.get(method):
+                if name not in {"__init__", "__new__", "as_view"} and method not in self._called:
                     self.handlers.setdefault(method, f"{owner.name} serves requests")
 
-    # -- edges -----------------------------------------------------------------------------------------------------
+    # -- links -----------------------------------------------------------------------------------------------------
 
-    def _connect(self, function: FunctionIn) -> None:
-        facts = function.facts
-        for chain in facts.calls:
-            last = last_of(chain)
-            if last in self._named or last == "cls":
-                self._call(function, chain, last)
-            if last in MAKERS and function not in self.handlers:
-                self._assembling.add(function)
-        for decorator in facts.decorators:
-            self._wrapped(function, decorator.text)
-        for chain in facts.reads:
-            if last_of(chain) in self._last:
-                self._edge_to(function, chain)
-        for callee, argument, chain in facts.passed:
-            self._handed(function, callee, argument, chain)
-        if facts.outer:
-            outer = function.module.functions.get(facts.outer)
-            if outer and not facts.decorators:
-                self.callers[function].add(outer)
+    def _connect(self, links: Links) -> None:
+        self.edges.update(links.edges)
+        self._calls.update(links.calls)
+        self._called.update(*links.edges.values())
+        for said in links.said:
+            self._told(said)
 
-    def _wrapped(self, function: FunctionIn, decorator: str) -> None:
-        """What a decorator of the project puts around a function runs with it."""
-        place = self.places.of(function, decorator) if last_of(decorator) in self._last else None
-        if place and isinstance(place.what, FunctionIn):
-            self.decorating.add(place.what)
-            inside = place.what.name + "."
-            for name, inner in place.what.module.functions.items():
-                if name.startswith(inside):
-                    self._edge(function, inner)
-
-    def _call(self, function: FunctionIn, chain: str, last: str) -> None:
-        for found in self._called(function, chain, last):
-            self._edge(function, found)
-            self._calls[function][found] = None
-
-    def _edge(self, function: FunctionIn, found: FunctionIn) -> None:
-        if found is not function:
-            self.edges[function][found] = None
-            self.callers[found].add(function)
-
-    def _edge_to(self, function: FunctionIn, chain: str) -> None:
-        place = self.places.of(function, chain)
-        if place and isinstance(place.what, FunctionIn):
-            self._edge(function, place.what)
-
-    def _called(self, function: FunctionIn, chain: str, last: str) -> Iterator[FunctionIn]:
-        place = self.places.of(function, chain)
-        if place is None or place.kind in {"attribute", "outside", "app"}:
-            if (
-                "." in chain
-                and last not in VAGUE
-                and (place is None or place.kind != "outside" or "()." in chain)
-            ):
-                yield from self._by_name(last)
-        elif isinstance(place.what, FunctionIn):
-            yield place.what
-            yield from self._overriding(place.what)
-        elif isinstance(place.what, ClassIn):
-            yield from filter(
-                None, (place.what.method(name) for name in ("__init__", "__new__", "__post_init__"))
-            )
-            if place.kind == "object":
-                yield from filter(None, (place.what.method("__call__"),))
-
-    def _overriding(self, method: FunctionIn) -> Iterator[FunctionIn]:
-        owner = method.module.classes.get(method.facts.within)
-        for derived in owner.derived[:20] if owner else ():
-            if method.last in derived.methods:
-                yield derived.methods[method.last]
-
-    def _by_name(self, name: str) -> Iterable[FunctionIn]:
-        found = self.project.methods.get(name, ())
-        return found if len(found) <= COMMON else ()
-
-    def _handed(self, function: FunctionIn, callee: str, argument: str, chain: str) -> None:
-        bare = chain.removesuffix("()")
-        if chain.endswith(".as_view()"):
-            bare = chain.removesuffix(".as_view()")
-        elif last_of(bare) not in self._named:
-            return
-        last = last_of(callee)
-        place = self.places.of(function, bare)
-        if place is None:
-            return
-        if isinstance(place.what, FunctionIn):
-            self._callback(function, place.what, callee, argument, chain)
-        elif place.kind == "class" and isinstance(place.what, ClassIn) and last in self.catalogue.routers:
-            self.registered.add(place.what)
-            made = ("__init__",) if last in {"Depends", "Security"} else ()
-            named = VERBS & set(place.what.methods)
-            for method in place.what.methods.values():
-                if method.last in (named or place.what.methods) and method.last not in {
-                    "__init__",
-                    "__new__",
-                } - set(made):
-                    self.handlers.setdefault(method, f"given to {callee}")
-
-    def _callback(
-        self, function: FunctionIn, given: FunctionIn, callee: str, argument: str, chain: str
-    ) -> None:
-        known = self.catalogue
-        last = callee.rpartition(".")[2]
-        if (
-            last == "add_event_handler"
-            or LIFESPAN.search(callee)
-            or argument in {"lifespan", "on_startup", "on_shutdown"}
-        ):
-            self.starters.add(given)
-        elif last in known.spawners:
-            self.handlers.setdefault(given, f"started by {last}")
-        elif chain.endswith("()"):
-            self._edge(function, given)
-        elif last in known.routers or callee in known.routers:
-            self.handlers.setdefault(given, f"given to {last}")
-            if _bare_self(chain):
-                self._routes(given)
-        else:
-            self._edge(function, given)
+    def _told(self, said: Said) -> None:
+        """What one function says of the part of another, or of a class."""
+        part, whose, why = said
+        if isinstance(whose, ClassIn):
+            self.registered.add(whose)
+        elif part == "handler":
+            self.handlers.setdefault(whose, why)
+        elif part == "routes":
+            self._routes(whose)
+        elif part == "starter":
+            self.starters.add(whose)
+        elif part == "decorating":
+            self.decorating.add(whose)
+        elif whose not in self.handlers:
+            self._assembling.add(whose)
 
     def _adopt(self) -> None:
         """Inner functions run when their outer one does, unless they have a part of their own."""
         for function in self.project.functions():
             outer = function.module.functions.get(function.facts.outer)
-            if outer and function not in self.handlers and not function.facts.decorators:
-                self._edge(outer, function)
-                if function.last in outer.facts.calls:
-                    self._calls[outer][function] = None
+            if outer and not function.facts.decorators:
+                self._called.add(function)
+                if function not in self.handlers:
+                    self._within(outer, function)
+
+    def _within(self, outer: FunctionIn, function: FunctionIn) -> None:
+        if outer is not function:
+            self.edges[outer][function] = None
+        if function.last in outer.facts.calls:
+            self._calls[outer][function] = None
 
     # -- closures -----------------------------------------------------------------------------------------------------
 
@@ -380,14 +290,9 @@ class Reach:
 
     def _roots(self) -> list[FunctionIn]:
         modules = [module.functions["<module>"] for module in self.project.modules if not module.facts.error]
-        named = [one for one in self.project.functions() if self._starts(one) and one not in self.handlers]
-        return [*modules, *self.starters, *named]
+        named = [one for one in self.project.functions() if one.last in self._starting]
+        return [*modules, *self.starters, *(one for one in named if one not in self.handlers)]
 
-    def _starts(self, function: FunctionIn) -> bool:
-        last = function.last
+    def _starts(self, last: str) -> bool:
+        """Whether what is called so is called at the start."""
         return last in self.catalogue.startup_names or last.startswith(self.catalogue.prefixes)
-
-
-def _bare_self(chain: str) -> bool:
-    """Whether a chain names a method of the own object."""
-    return chain.startswith("self.") and chain.count(".") == 1 and chain[-1] != ")"

@@ -188,11 +188,11 @@ class States:
     def _asked(self) -> dict[Var, set[str]]:
         """For each variable the methods called on it; '' where it is handed on."""
         asked: dict[Var, set[str]] = defaultdict(set)
-        names = self._names_of_objects()
+        names, methods = self._names_of_objects(), self.project.methods
         for function in self.project.functions():
             for chain in function.facts.calls:
-                last = last_of(chain)
-                if last in self.project.methods and last_of(held := chain[: -len(last) - 1]) in names:
+                held, _, last = chain.rpartition(".")
+                if last in methods and held.rpartition(".")[2] in names:
                     place = self.places.of(function, held)
                     if place and isinstance(place.what, Var):
                         asked[place.what].add(last)

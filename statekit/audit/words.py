@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 
 from statekit.audit.model import Category
 
@@ -59,7 +60,12 @@ for _word, _categories in _hints(STRONG, 1.0).items():
 
 def words_of(name: str) -> list[str]:
     """The words of an identifier, in lower case: ``_activeWSRooms`` is active, ws, rooms."""
-    return [word.lower() for word in _SPLIT.findall(name)]
+    return list(_words(name))
+
+
+@lru_cache(1 << 14)
+def _words(name: str) -> tuple[str, ...]:
+    return tuple([word.lower() for word in _SPLIT.findall(name)])
 
 
 def hinted(names: Iterable[tuple[str, float]]) -> dict[Category, float]:

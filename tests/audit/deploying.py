@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from textwrap import dedent
 
-from statekit.audit.deploy import Deployment, deployment
+from statekit.audit.deploy.entry import Deployment, deployment
 from statekit.audit.model import Finding
 from statekit.audit.reading import read
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from statekit.audit.deploy import beside
+from statekit.audit.deploy.joined import beside
 from statekit.audit.model import Category, Confidence, Severity
 from tests.audit.deploying import deployed, told
 
@@ -380,7 +380,7 @@ def test_metrics_need_a_folder_where_several_processes_count(tmp_path: Path) -> 
 
 
 def test_a_file_that_is_gone_says_nothing(tmp_path: Path) -> None:
-    from statekit.audit.deploy import deployment
+    from statekit.audit.deploy.entry import deployment
     from statekit.audit.reading import read
 
     facts = read("gone.py", b"from slowapi import Limiter\nlimiter = Limiter(key)\n")

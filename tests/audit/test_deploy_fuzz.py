@@ -8,11 +8,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from statekit.audit.deploy import deployment
 from statekit.audit.deploy.balancers import BALANCERS
 from statekit.audit.deploy.blocks import entries
 from statekit.audit.deploy.clusters import compose, yaml
 from statekit.audit.deploy.commands import asked_by
+from statekit.audit.deploy.entry import deployment
 from statekit.audit.deploy.papers import READERS, Paper
 from statekit.audit.reading import read
 

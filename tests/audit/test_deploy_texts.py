@@ -7,9 +7,10 @@ from textwrap import dedent
 
 import pytest
 
-from statekit.audit.deploy import deployment, wanted
 from statekit.audit.deploy.blocks import entries
 from statekit.audit.deploy.commands import asked_by
+from statekit.audit.deploy.entry import deployment
+from statekit.audit.deploy.names import wanted
 from statekit.audit.model import Category, Severity
 from tests.audit.deploying import deployed, told
 

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import ast
+import marshal
 import subprocess
 import sys
+from contextlib import closing
+from itertools import islice
 from pathlib import Path
 
 import pytest
 
 import statekit
+from statekit.audit.catalogue import Catalogue
 from statekit.audit.engine import Analysis
+from statekit.audit.portions import Portions, Record, Shared, found_in
 from statekit.audit.project import Project
 from statekit.audit.reading import read
 from statekit.audit.reading.chains import BUILTINS, parts_of
@@ -56,6 +61,33 @@ def test_of_ways_that_are_equally_short_the_first_is_told() -> None:
     nearest = analysis.reach.handler_of(note)
     assert nearest is not None
     assert nearest.name == "page_0"
+
+
+class First(Portions):
+    """One who ends early."""
+
+    def left(self):
+        return islice(super().left(), 20)
+
+
+@pytest.mark.parametrize("dies", [False, True])
+def test_links_are_the_same_whoever_finds_them(dies: bool) -> None:
+    """A fork that took some portions, whether it told what it found or not."""
+    home = Path(statekit.__file__).parent.parent
+    files = [read(str(one.relative_to(home)), one.read_bytes()) for one in home.glob("demo_app/**/*.py")]
+    with closing(First()) as portions:
+        found = marshal.dumps(found_in(portions, files, Catalogue()))
+        portions.left = super(First, portions).left
+
+        def theirs() -> dict[int, Record]:
+            return {} if dies else marshal.loads(found)
+
+        shared, alone = Analysis(files, None, Shared(portions, theirs)).reach, Analysis(files).reach
+    assert len(marshal.loads(found)) == 20
+    for part in ("handlers", "starters", "edges", "runtime", "startup", "command", "early"):
+        assert list(map(repr, getattr(shared, part))) == list(map(repr, getattr(alone, part))), part
+    assert {*map(str, shared.registered)} == {*map(str, alone.registered)}
+    assert [*map(str, shared.edges.values())] == [*map(str, alone.edges.values())]
 
 
 @pytest.mark.parametrize(

@@ -3,12 +3,6 @@
 Two sources. Python: settings and calls of well-known libraries, in files whose facts say that it is worth a closer
 look. Text: gunicorn's configuration, Procfile, Dockerfile, compose, Kubernetes, nginx and their like, read by small
 parsers of our own that say nothing where they do not understand.
+
+Nothing is imported here: which files there are is asked in each run, what stands in them only where one is new.
 """
-
-from __future__ import annotations
-
-from statekit.audit.deploy.entry import Deployment, beside, deployment
-from statekit.audit.deploy.names import wanted
-from statekit.audit.deploy.running import Running, Said
-
-__all__ = ["Deployment", "Running", "Said", "beside", "deployment", "wanted"]

@@ -20,18 +20,15 @@ from statekit.audit.deploy.running import Running
 from statekit.audit.deploy.sessions import session_hits
 from statekit.audit.deploy.urls import memory_urls
 from statekit.audit.facts import FileFacts
-from statekit.audit.model import Category, Finding, Severity
+from statekit.audit.model import Finding, Severity
 
-__all__ = ["Deployment", "beside", "deployment"]
+__all__ = ["Deployment", "deployment"]
 
 READING: tuple[Mapping[str, Callable[[Paper], None]], ...] = (
     READERS,
     BALANCERS,
     {"compose": compose, "yaml": yaml},
 )
-
-YIELDING = {"SK1206", "SK1213"}
-"""Rules about an object, which the analyser may have seen at work."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,16 +115,3 @@ def _eased(one: Finding, ground: Ground) -> Finding:
             evidence=(*one.evidence, "Socket.IO is used, whose long polling needs it"),
         )
     return one
-
-
-def beside(findings: Iterable[Finding], others: Iterable[Finding]) -> list[Finding]:
-    """Findings of the analyser with those of this room, each place once.
-
-    Where both speak of one line, a setting says more than its shape does; what a scheduler or a library's store is
-    used for, the analyser knows better.
-    """
-    analysed = list(findings)
-    known = {(one.path, one.line) for one in analysed}
-    kept = [one for one in others if one.rule not in YIELDING or (one.path, one.line) not in known]
-    taken = {(one.path, one.line) for one in kept if one.category is Category.MISCONFIG}
-    return [*(one for one in analysed if (one.path, one.line) not in taken), *kept]
