@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -177,7 +177,12 @@ class States:
 
     def held_in(self, owner: ClassIn) -> int:
         """How many variables of modules hold an object of just this class."""
-        return sum(self.places.type_of(var) is owner for var in self._holders.get(owner, ()))
+        return self._held_counts[owner]
+
+    @cached_property
+    def _held_counts(self) -> Counter[ClassIn]:
+        everyone = (var for module in self.project.modules for var in module.vars.values())
+        return Counter(filter(None, map(self.places.type_of, everyone)))
 
     def asked_to(self, var: Var, methods: set[str]) -> bool:
         """Whether somebody calls one of these methods on a variable's object, or hands the object on."""
