@@ -95,7 +95,7 @@ def _by_function(case: Case, run: list[Change], points: dict[Category, float]) -
 def _by_content(case: Case, run: list[Change], points: dict[Category, float]) -> None:
     """What is put in, and under which keys."""
     inside = case.put_in(run)
-    for category in {category for nature, category in PUT_IN.items() if nature in inside}:
+    for category in dict.fromkeys(category for nature, category in PUT_IN.items() if nature in inside):
         points[category] += 3.0
     hints = (hint for c in run for hint in c.function.params.values())
     text = " ".join([case.state.annotation, *(c.write.value.text for c in run if c.write.value), *hints])
