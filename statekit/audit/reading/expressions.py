@@ -47,7 +47,8 @@ class Expressions:
 
     def __init_subclass__(cls) -> None:
         everything: dict[type, str] = {**dict.fromkeys(INSIDE, "_inside"), **cls.VISITS, list: "_each"}
-        nothing = dict.fromkeys((str, int, bool, type(None)), "_nothing")
+        plain: tuple[type, ...] = (str, int, bool, type(None))
+        nothing = dict.fromkeys(plain, "_nothing")
         cls._visits = {kind: getattr(cls, name, cls._inside) for kind, name in (everything | nothing).items()}
 
     def __init__(self) -> None:
