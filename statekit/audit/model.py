@@ -95,8 +95,8 @@ class Finding:
     """What the object keeps in its attributes, each with its own category: told with it, not counted beside it."""
 
     def with_status(self, status: str, reason: str = "") -> Finding:
-        """The same with another status, its parts too."""
-        parts = tuple(one.with_status(status, reason) for one in self.parts)
+        """The same with another status, its parts too, but for those a comment of their own speaks of."""
+        parts = tuple(one.with_status(status, reason) if one.status == "open" else one for one in self.parts)
         return replace(self, status=status, reason=reason, parts=parts)
 
 

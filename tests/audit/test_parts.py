@@ -133,6 +133,17 @@ def test_a_baseline_that_knows_the_object_knows_its_parts(shop: Path, tmp_path: 
     assert not stale
 
 
+def test_a_baseline_leaves_to_a_part_what_its_comment_says(shop: Path, tmp_path: Path) -> None:
+    spoken = "self.websockets = {}  # per-process-ok: the socket itself"
+    (shop / "app.py").write_text(DESK.replace("self.websockets = {}", spoken))
+    save(tmp_path / "baseline.json", report(shop).findings)
+    (desk,), _ = against(report(shop).findings, load(tmp_path / "baseline.json"))
+    assert {one.name: (one.status, one.reason) for one in desk.parts} == {
+        "sessions": ("baseline", ""),
+        "websockets": ("accepted", "the socket itself"),
+    }
+
+
 def test_rules_that_are_left_out_are_left_out_of_parts(shop: Path) -> None:
     rule = next(one.rule for one in the_desk(shop).parts if one.name == "websockets")
     assert [one.name for one in the_desk(shop, ignore=(rule,)).parts] == ["sessions"]
