@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from statekit.audit.facts import Write
+from statekit.audit.facts import Binding, Write
 from statekit.audit.lives import BUILDERS
 from statekit.audit.places import Attribute
 from statekit.audit.project import ClassIn, FunctionIn, Var
@@ -78,9 +78,12 @@ class Candidates:
     def _of_class(self, one: ClassIn) -> Iterator[State]:
         outside = one.module.functions["<module>"]
         mine = dict(self.states.attributes_of(one))
+        lasting = one in self.states.lasting
         for name, bindings in one.body.items():
             changes = mine.get(name, [])
-            lasting = one in self.states.lasting
+            holds = self.states.places.type_of_attribute(Attribute(one, name))
+            if not changes and holds is not one and self._stays(one, bindings, holds):
+                continue
             own = any(
                 f.last in BUILDERS or (not lasting and w.value and w.value.kind in FRESH)
                 for f, w in self.states.places.assigned.get((one, name), ())
@@ -88,7 +91,6 @@ class Candidates:
             shared = [c for c in changes if self._of_the_class(one, c, own)]
             own_only = bool(shared) and all(c.write.target.startswith("self.") for c in shared)
             inside = self._holders(one) if own_only and _is_dataclass(one) else ()
-            holds = self.states.places.type_of_attribute(Attribute(one, name))
             if (
                 holds is one
             ):  # a singleton that keeps itself; what `__init__` binds is reported where that does
@@ -103,6 +105,11 @@ class Candidates:
             )  # fmt: skip
         if one in self.states.lasting:
             yield from self._of_object(one, mine)
+
+    def _stays(self, one: ClassIn, bindings: Sequence[Binding], holds: ClassIn | None) -> bool:
+        """Whether what nobody changes needs no look: a constant, or what a model says of each object."""
+        settled = holds is None and all(binding.value.kind in SETTLED for binding in bindings)
+        return settled or self.states.describes(one)
 
     def _of_the_class(self, one: ClassIn, change: Change, own: bool) -> bool:
         """Whether a write changes what all objects share, not an attribute an object has of its own."""

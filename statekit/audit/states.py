@@ -22,6 +22,7 @@ __all__ = ["BUILDERS", "PLAIN", "Change", "State", "States"]
 
 PLAIN = {"=", "[]=", "+=", "del", "[]", "next"}
 """Writes that are not calls of a method."""
+DATACLASSES = {"dataclass", "define", "s", "attrs", "frozen", "mutable"}
 
 
 class Change(NamedTuple):
@@ -92,6 +93,7 @@ class States:
         kept = {name: [(c.function, c.write) for c in changes] for name, changes in self.of_app.items()}
         self.lasting = Lives(project, places, reach, catalogue).lasting(kept)
         """Classes with objects that live as long as the process, and what holds them."""
+        self._describing: dict[ClassIn, bool] = {}
         self.readers_of: dict[str, dict[Module, set[FunctionIn]]] = defaultdict(lambda: defaultdict(set))
         """Functions that look at a name, by the name and their module."""
         named = self._looked_for()
@@ -234,6 +236,18 @@ class States:
             for name in module.facts.imports:
                 found[name].append(module)
         return found
+
+    def describes(self, owner: ClassIn) -> bool:
+        """Whether the body of a class says what each of its objects has: a model, a form, a dataclass."""
+        if owner not in self._describing:
+            self._describing[owner] = self._describes(owner)
+        return self._describing[owner]
+
+    def _describes(self, owner: ClassIn) -> bool:
+        if any(one.text.rpartition(".")[2] in DATACLASSES for one in owner.facts.decorators):
+            return owner not in self.lasting
+        known = self.catalogue.model_bases
+        return any(base in known or base.rpartition(".")[2] in known for base in owner.outside)
 
     def inner_changes(self, owner: ClassIn) -> Iterator[Change]:
         """What the methods of a class change of their object, but for building it."""

@@ -19,7 +19,6 @@ OF_MODULES = {
     "__doc__",
     "__name__",
 }
-DATACLASSES = {"dataclass", "define", "s", "attrs", "frozen", "mutable"}
 
 
 def cleared_by_nature(case: Case) -> str:
@@ -38,7 +37,7 @@ def cleared_by_nature(case: Case) -> str:
 
 
 def _describes(case: Case) -> bool:
-    """Whether the class body says what each object has: a model, a form, a dataclass."""
+    """Whether the class body says of this what each object has."""
     owner = case.owner
     if owner is None or any(
         c.write.target.startswith(("cls.", owner.name + ".")) for c in case.state.changes
@@ -50,8 +49,4 @@ def _describes(case: Case) -> bool:
     literal = all(value.kind in {"dict", "list", "set"} for _, value in case.state.values)
     if inside and literal and case.state.values and not case.state.annotation:
         return False  # no field: one container for all objects of the class
-    like = any(one.text.rpartition(".")[2] in DATACLASSES for one in owner.facts.decorators)
-    if like:
-        return owner not in case.tools.states.lasting
-    known = case.tools.catalogue.model_bases
-    return any(base in known or base.rpartition(".")[2] in known for base in owner.outside)
+    return case.tools.states.describes(owner)
