@@ -22,8 +22,8 @@ STRONG: dict[Category, str] = {
     Category.CONNECTION_MANAGER: "connection connections websocket websockets socket sockets ws peers sids sid rooms room presence online "
     "viewers connected sse spectators",
     Category.EVENT_BUS: "queue queues subscriber subscribers subscription subscriptions listener listeners bus pubsub inbox mailbox outbox broker "
-    "topics waiters observers webhooks letters",
-    Category.BACKGROUND_WORKER: "task tasks job jobs worker workers thread threads process processes processing procs executor scheduler schedulers "
+    "topics waiters observers webhooks letters buffers",
+    Category.BACKGROUND_WORKER: "task tasks job jobs workers thread threads process processes processing procs executor scheduler schedulers "
     "future futures running runs poller pollers daemon downloads spawned timer timers loop greenlet greenlets cancellation progress",
     Category.MEMO_CACHE: "cache caches cached memo memoized lru ttl snapshot prefetched",
     Category.TENANT_CONFIG: "config configs configuration configurations setting settings tenant tenants conf cfg preferences prefs options",
@@ -37,7 +37,7 @@ WEAK: dict[Category, str] = {
     Category.FLAG_CACHE: "enabled disabled switch mode",
     Category.CONNECTION_MANAGER: "clients active consoles terminals containers processes handles",
     Category.EVENT_BUS: "event events signal signals channel channels stream streams notification notifications buffer callbacks hooks messages telemetry trace traces chunks errors warnings filters pending",
-    Category.BACKGROUND_WORKER: "status statuses monitor monitors pending active started run background download spawn schedule",
+    Category.BACKGROUND_WORKER: "status statuses worker monitor monitors pending active started run background download spawn schedule",
     Category.MEMO_CACHE: "lookup index indexes loaded resolved fetched known seen by types map data documents entries all stats",
     Category.TENANT_CONFIG: "org orgs option site sites theme default defaults env params parameters models endpoints registry rules provider providers policy policies names labels allowed permissions validators whitelist blacklist denylist allowlist",
     Category.COUNTER: "stat stats statistics number num next usage metrics",

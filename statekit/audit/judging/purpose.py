@@ -57,6 +57,11 @@ NOTED = {
 }  # fmt: skip
 """What is noted as the last of its kind for others to see, not to hold somebody back."""
 IDS = {"id", "uid", "uuid"}
+COUNTING = {"+=", "append", "appendleft"}
+PUTTING = {"=", "[]=", "add", "append"}
+BEFORE = (["last"], ["previous"], ["prev"])
+MOMENTS = {"now", "ts", "timestamp"}
+"""What variables are called that hold what a clock said."""
 
 
 def purpose(case: Case, run: list[Change], start: Mapping[Category, float] | None = None) -> Category:
@@ -70,8 +75,10 @@ def purpose(case: Case, run: list[Change], start: Mapping[Category, float] | Non
     _by_function(case, run, points)
     _by_content(case, run, points)
     _by_peers(case, run, points)
+    _by_company(case, points)
     _by_use(case, run, points)
     _by_form(case, run, points)
+    _by_time(case, run, points)
     _doubted(case, run, points)
     best = max(points, key=lambda one: points[one], default=Category.OTHER_SINGLETON)
     return best if points[best] >= ENOUGH else _unnamed(case, run)
@@ -80,16 +87,30 @@ def purpose(case: Case, run: list[Change], start: Mapping[Category, float] | Non
 def _by_function(case: Case, run: list[Change], points: dict[Category, float]) -> None:
     """What else the functions do that write it: look at a clock, refuse with a 429."""
     calls = {chain for c in run for chain in c.function.facts.calls}
-    if any("429" in c.function.facts.marks for c in run):
-        points[Category.RATE_LIMITER] += 3.0
+    refusing = _refusing(case, run, points)
+    if refusing:
+        points[Category.RATE_LIMITER] += refusing
     if any(chain in case.tools.catalogue.clocks for chain in calls):
         for category, weight in ((Category.RATE_LIMITER, 1.0), (Category.MEMO_CACHE, 0.7)):
             if category in points:
                 points[category] += weight
         if "last" in case.words and Nature.CONTAINER in case.natures and not case.words & NOTED:
             points[Category.RATE_LIMITER] += 1.0
+    if Nature.CONTAINER in case.natures and any(
+        c.function.facts.spawns for c in run if c.write.op in PUTTING
+    ):
+        points[Category.BACKGROUND_WORKER] += 0.8
     if _whole(run) and any(_looks(c) and case.tools.purity.outside_of(c.function) for c in run):
         points[Category.MEMO_CACHE] += 0.8
+
+
+def _refusing(case: Case, run: list[Change], points: Mapping[Category, float]) -> float:
+    """What a 429 beside a write says: much if the write may be what is counted, little if it only stands there too."""
+    refusing = [c for c in run if "429" in c.function.facts.marks]
+    counted = (
+        {c.write.op for c in refusing} & COUNTING or _stamped(case, run) or Category.RATE_LIMITER in points
+    )
+    return (3.0 if counted else 0.5) if refusing else 0.0
 
 
 def _by_content(case: Case, run: list[Change], points: dict[Category, float]) -> None:
@@ -119,6 +140,22 @@ def _by_peers(case: Case, run: list[Change], points: dict[Category, float]) -> N
     if "clients" in named and made and Nature.CLIENT not in inside:
         points[Category.CONNECTION_MANAGER] += 2.0
         points[Category.CLIENT_POOL] -= 1.0
+
+
+def _by_company(case: Case, points: dict[Category, float]) -> None:
+    """What else its object keeps: beside a queue it belongs to what is on its way."""
+    if case.state.shape not in {"attribute", "class_attribute"} or case.owner is None:
+        return
+    of, places = case.tools.natures.of, case.tools.states.places
+    others = (
+        (function, write)
+        for one in case.owner.line()
+        for name, found in places.assigned_of(one)
+        for function, write in found
+        if name != case.state.name
+    )
+    if any(Nature.QUEUE in of(function, write.value) for function, write in others):
+        points[Category.EVENT_BUS] += 1.0
 
 
 def _by_use(case: Case, run: list[Change], points: dict[Category, float]) -> None:
@@ -161,12 +198,40 @@ def _by_form(case: Case, run: list[Change], points: dict[Category, float]) -> No
     counted = any(c.write.op == "+=" and not c.attribute for c in run)
     if Nature.COUNTER in natures or (counted and (number or "int" in state.annotation)):
         points[Category.COUNTER] += 3.0
-    if case.words & BUSY and _taken(run):
-        points[Category.LOCK] += 4.0
+    points[Category.LOCK] += _keeping_out(case, run)
     if _whole(run) and Category.TENANT_CONFIG in points:
         points[Category.TENANT_CONFIG] += 1.0
     if state.shape == "app" and "config" in state.under[0]:
         points[Category.TENANT_CONFIG] += 1.5
+
+
+def _keeping_out(case: Case, run: list[Change]) -> float:
+    """A flag or a set of names that keeps others out while something is done."""
+    if case.words & BUSY and _taken(run):
+        return 4.0
+    return 2.5 if Nature.CONTAINER in case.natures and _claimed(run) else 0.0
+
+
+def _by_time(case: Case, run: list[Change], points: dict[Category, float]) -> None:
+    """When something was last done: to hold the next one back, where who notes it has looked; else to be shown."""
+    back = any(map(_finds, run))
+    if _stamped(case, run):
+        points[Category.MEMO_CACHE] *= 0.4
+        limits = back and not case.words & {"time", "times"}
+        points[Category.RATE_LIMITER if limits else Category.OTHER_SINGLETON] += 1.3
+    if words_of(case.state.name)[:1] in BEFORE and not back and Category.RATE_LIMITER not in points:
+        points[Category.OTHER_SINGLETON] += 3.0
+
+
+def _stamped(case: Case, run: list[Change]) -> bool:
+    """Whether all that is put into it is what the clock says."""
+    given = [
+        c.write.value for c in run if c.write.value and c.write.op in {"=", "[]=", "append", "setdefault"}
+    ]
+    clocks = case.tools.catalogue.clocks
+    return bool(given) and all(
+        one.text in MOMENTS or (one.kind == "call" and one.text in clocks) for one in given
+    )
 
 
 def _doubted(case: Case, run: list[Change], points: dict[Category, float]) -> None:
@@ -200,10 +265,24 @@ def _looks(change: Change) -> bool:
     return change.write.target in {*change.function.facts.tests, *change.function.facts.reads}
 
 
+def _finds(change: Change) -> bool:
+    """Whether who writes it has looked at it, or at what is kept under a key."""
+    target, facts = change.write.target, change.function.facts
+    return not {target, f"{target}[]"}.isdisjoint((*facts.tests, *facts.reads))
+
+
 def _taken(run: list[Change]) -> bool:
     """Whether somebody looks that it is free before taking it."""
     looked = any(c.write.target in c.function.facts.tests for c in run)
     return looked and {c.write.value.text for c in run if c.write.value} == {"True", "False"}
+
+
+def _claimed(run: list[Change]) -> bool:
+    """Whether who puts a key in looks first that it is not there, and it is taken out again when all is done."""
+    claiming = {c.function for c in run if c.write.op == "add" and c.write.target in c.function.facts.tests}
+    freeing = {c.function for c in run if c.write.op in {"discard", "remove"}}
+    named = {word for one in claiming | freeing for word in words_of(one.last)}
+    return bool(claiming and freeing) and (bool(claiming & freeing) or {"acquire", "release"} <= named)
 
 
 def _whole(run: list[Change]) -> bool:
@@ -216,6 +295,6 @@ def _unnamed(case: Case, run: list[Change]) -> Category:
     keyed = any(IDS & set(words_of(c.write.key)[-1:]) for c in run)
     if Nature.CONTAINER in case.natures and keyed and any(c.write.op in REMOVING for c in run):
         return Category.SESSION_STORE
-    put = Nature.CONTAINER in case.natures and any(c.write.op == "[]=" for c in run)
-    fetched = put and any(case.tools.purity.outside_of(c.function) for c in run)
+    kept = [c for c in run if c.write.op == "[]=" and _finds(c)] if Nature.CONTAINER in case.natures else []
+    fetched = any(case.tools.purity.outside_of(c.function) for c in kept)
     return Category.MEMO_CACHE if fetched else Category.OTHER_SINGLETON

@@ -20,7 +20,7 @@ def names(case: Case, run: list[Change]) -> Iterator[tuple[str, float]]:
     for name, _ in Counter(c.attribute for c in run if c.attribute).most_common(4):
         yield name, 1.2
     if state.holds:
-        yield state.holds.name.rpartition(".")[2], 2.0
+        yield state.holds.name.rpartition(".")[2], 1.4
         methods = {name for one in state.holds.line() for name in one.methods}
         yield from _shared({name for name in methods if not name.startswith("__")}, 1.5)
     yield from ((c.function.last, 0.25) for c in run[:6])
@@ -37,7 +37,7 @@ def surroundings(case: Case) -> Iterator[tuple[str, float]]:
     state = case.state
     if state.owner and state.shape in {"attribute", "class_attribute"}:
         yield state.owner.rpartition(".")[2], 1.0
-    yield from zip(reversed(state.module.dotted), (0.5, 0.3), strict=False)
+    yield from zip(reversed(state.module.dotted), (0.5, 0.4), strict=False)
 
 
 def users(case: Case, run: list[Change]) -> set[FunctionIn]:
