@@ -18,6 +18,7 @@ from statekit.audit.project import Project, Var
 from statekit.audit.purity import Purity
 from statekit.audit.reach import Reach
 from statekit.audit.states import States
+from statekit.audit.touches import Touches
 
 __all__ = ["Analysis", "judged"]
 
@@ -37,8 +38,9 @@ class Analysis:
         known = catalogue or Catalogue()
         self.project = Project(files)
         self.places = Places(self.project)
+        touches = Touches(self.project, self.places)  # while a fork looks for links: see portions.py
         self.reach = Reach(self.project, self.places, known, shared)
-        self.states = States(self.project, self.places, self.reach, known)
+        self.states = States(self.project, self.places, touches, self.reach, known)
         self.natures = Natures(self.project, self.places, known)
         self.purity = Purity(self.project, self.places, known, self.reach)
         tools = Tools(self.project, self.states, self.natures, self.purity, self.reach, known)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -15,7 +14,8 @@ from statekit.audit.lives import BUILDERS, Lives
 from statekit.audit.places import Attribute, Place, Places
 from statekit.audit.project import ClassIn, FunctionIn, Module, Project, Var
 from statekit.audit.reach import Phase, Reach
-from statekit.audit.reading.chains import last_of, root_of
+from statekit.audit.reading.chains import last_of
+from statekit.audit.touches import Touches
 
 __all__ = ["BUILDERS", "PLAIN", "Change", "State", "States"]
 
@@ -78,7 +78,9 @@ class State:
 class States:
     """All writes of a project, by what they change."""
 
-    def __init__(self, project: Project, places: Places, reach: Reach, catalogue: Catalogue) -> None:
+    def __init__(
+        self, project: Project, places: Places, touches: Touches, reach: Reach, catalogue: Catalogue
+    ) -> None:
         self.project = project
         self.places = places
         self.reach = reach
@@ -87,64 +89,16 @@ class States:
         self.of_attribute: dict[Attribute, list[Change]] = defaultdict(list)
         self.of_app: dict[str, list[Change]] = defaultdict(list)
         self.of_closure: dict[tuple[Module, str], list[Change]] = defaultdict(list)
-        self._mutating = self._parameter_changes()
-        for function in project.functions():
-            self._collect(function)
+        for function, place, write in touches.all:
+            self._put(place, Change(function, write, reach.phase(function)))
         kept = {name: [(c.function, c.write) for c in changes] for name, changes in self.of_app.items()}
         self.lasting = Lives(project, places, reach, catalogue).lasting(kept)
         """Classes with objects that live as long as the process, and what holds them."""
         self._describing: dict[ClassIn, bool] = {}
-        self.readers_of: dict[str, dict[Module, set[FunctionIn]]] = defaultdict(lambda: defaultdict(set))
+        self.readers_of = touches.readers
         """Functions that look at a name, by the name and their module."""
-        named = self._looked_for()
-        for function in project.functions():
-            for root in named.intersection(map(root_of, (*function.facts.reads, *function.facts.calls))):
-                self.readers_of[root][function.module].add(function)
-
-    def _looked_for(self) -> set[str]:
-        """Names whose readers somebody may ask for: of variables, and of functions that are decorated."""
-        variables = {name for module in self.project.modules for name in module.vars}
-        return variables | {one.last for one in self.project.functions() if one.facts.decorators}
 
     # -- collecting -----------------------------------------------------------------------------------------
-
-    def _parameter_changes(self) -> dict[FunctionIn, dict[str, Write]]:
-        """Functions that change what they are given."""
-        found: dict[FunctionIn, dict[str, Write]] = {}
-        for function in self.project.functions():
-            names = [name for name, _ in function.facts.params]
-            inside = (
-                one for one in function.facts.writes if one.op != "=" and not re.search(r"\.|\(", one.target)
-            )
-            own = {root_of(one.target): one for one in inside}
-            given = {name: own[name] for name in names if name in own}
-            if given:
-                found[function] = given
-        return found
-
-    def _collect(self, function: FunctionIn) -> None:
-        phase = self.reach.phase(function)
-        for write in function.facts.writes:
-            place = self.places.of(function, write.target)
-            if place is not None:
-                self._put(place, Change(function, write, phase))
-        for callee, argument, chain in function.facts.passed:
-            self._handed(function, callee, argument, chain, phase)
-
-    def _handed(self, function: FunctionIn, callee: str, argument: str, chain: str, phase: Phase) -> None:
-        """A helper that changes its parameter changes what it is given."""
-        place = self.places.of(function, callee) if argument.isdigit() or argument.isidentifier() else None
-        if place is None or not isinstance(place.what, FunctionIn) or place.what not in self._mutating:
-            return
-        helper = place.what
-        names = list(helper.params)
-        at = int(argument) if argument.isdigit() else -1
-        name = argument if at < 0 else names[at] if at < len(names) else ""
-        write = self._mutating[helper].get(name)
-        target = self.places.of(function, chain) if write else None
-        if write and target:
-            line = function.facts.calls.get(callee, write.line)
-            self._put(target, Change(function, write._replace(target=chain, line=line), phase))
 
     def _put(self, place: Place, change: Change) -> None:
         what = place.what
