@@ -10,6 +10,7 @@ import pytest
 
 from statekit.audit import cache as caches
 from statekit.audit import outcome as outcomes
+from statekit.audit import parallel
 from statekit.audit.cache import MAGIC, Cache, hash_of
 from statekit.audit.config import Config
 from statekit.audit.run import audit
@@ -45,13 +46,13 @@ def project(tmp_path: Path) -> Path:
 def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The files that are really read."""
     seen: list[str] = []
-    real = outcomes._read
+    real = parallel.read_files
 
-    def counted(new):
-        seen.extend(one.found.path for one in new)
-        return real(new)
+    def counted(files, *rest):
+        seen.extend(one.path for one in files)
+        return real(files, *rest)
 
-    monkeypatch.setattr(outcomes, "_read", counted)
+    monkeypatch.setattr(parallel, "read_files", counted)
     return seen
 
 
