@@ -40,11 +40,6 @@ class Cache:
         """The facts of files as `marshal` wrote them, by the hash of their content."""
         return self._load("facts", program(reading_only=True)) or {}
 
-    def has_facts(self) -> bool:
-        """Whether anything of this root may be known; a look at the file's name only."""
-        path = self._path("facts")
-        return path is not None and path.exists()
-
     def keep_facts(self, known: Mapping[bytes, bytes]) -> None:
         self._save("facts", program(reading_only=True), dict(known))
 

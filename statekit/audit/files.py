@@ -20,7 +20,7 @@ from statekit.audit.deploy.names import SHOWN, wanted
 from statekit.audit.globs import Globs
 from statekit.errors import UsageError
 
-__all__ = ["LARGEST", "Found", "Source", "Tree", "discover", "hashed", "looked_at"]
+__all__ = ["LARGEST", "Found", "Source", "Tree", "discover", "hashed"]
 
 LARGEST = 5_000_000
 """Bytes of a file that is still read as code; what is larger is data that happens to be spelt in Python."""
@@ -197,21 +197,13 @@ def _generated(head: bytes) -> bool:
 def hashed(files: Iterable[Found], named: frozenset[str] = frozenset()) -> Iterator[Source]:
     """Look at each file once: its hash, its lines. Generated ones are left out, but for those `named`."""
     for found in files:
-        source, _ = looked_at(found, named=found.path in named)
-        if source:
-            yield source
-
-
-def looked_at(found: Found, *, named: bool) -> tuple[Source | None, bytes]:
-    """One file and what is in it; None where it is generated, unless it was `named`."""
-    try:
-        with open(found.real, "rb") as file:  # noqa: PTH123 - thousands of files
-            data = file.read(LARGEST + 1)
-    except OSError as error:
-        return Source(found, b"", 0, 0, f"{type(error).__name__}: {error.strerror}"), b""
-    if len(data) > LARGEST:
-        said = f"larger than {LARGEST // 1_000_000} MB: taken for data"
-        return Source(found, b"", len(data), 0, said), b""
-    if not named and _generated(data[:1500]):
-        return None, b""
-    return Source(found, blake2b(data, digest_size=16).digest(), len(data), data.count(b"\n")), data
+        try:
+            with open(found.real, "rb") as file:  # noqa: PTH123 - thousands of files
+                data = file.read(LARGEST + 1)
+        except OSError as error:
+            yield Source(found, b"", 0, 0, f"{type(error).__name__}: {error.strerror}")
+            continue
+        if len(data) > LARGEST:
+            yield Source(found, b"", len(data), 0, f"larger than {LARGEST // 1_000_000} MB: taken for data")
+        elif found.path in named or not _generated(data[:1500]):
+            yield Source(found, blake2b(data, digest_size=16).digest(), len(data), data.count(b"\n"))

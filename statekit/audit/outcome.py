@@ -19,7 +19,6 @@ from statekit.audit.suppress import Comment, comments_in, remarks_in
 
 if TYPE_CHECKING:
     from statekit.audit.engine import Analysis
-    from statekit.audit.parallel import Read
     from statekit.audit.score.model import Score
 
 __all__ = ["Outcome", "analysed", "facts_of"]
@@ -127,14 +126,13 @@ def analysed(
     cache: Cache,
     *,
     score: bool,
-    fresh: Sequence[Read] = (),
 ) -> Outcome:
-    """Read what was not read before (nor is among what is `fresh`), and judge all of it together."""
+    """Read what was not read before, and judge all of it together."""
     from statekit.audit.advice import finding_of  # noqa: PLC0415 - only where something is new
     from statekit.audit.engine import Analysis  # noqa: PLC0415 - as above
     from statekit.audit.portions import Portions, Shared, found_in  # noqa: PLC0415 - as above
 
-    files, keep = facts_of(sources, cache, fresh)
+    files, keep = facts_of(sources, cache)
     good = [one for one in files if not one.error]
     catalogue = config.catalogue()
     with (
@@ -224,37 +222,33 @@ def _unparsed(sources: Sequence[Source], files: Sequence[FileFacts]) -> tuple[tu
     return tuple(sorted(unread + [(one.path, one.error) for one in files if one.error]))
 
 
-def facts_of(
-    sources: Sequence[Source], cache: Cache, fresh: Sequence[Read] = ()
-) -> tuple[list[FileFacts], Callable[[], None]]:
-    """The facts of all files that can be read, in the order of their paths, and what keeps them for the next time.
-
-    `fresh`: what was read a moment ago; what is not there nor in the cache is read now.
-    """
+def facts_of(sources: Sequence[Source], cache: Cache) -> tuple[list[FileFacts], Callable[[], None]]:
+    """The facts of all files that can be read, in the order of their paths, and what keeps them for the next time."""
     known = cache.facts()
     read: list[FileFacts] = []
     new: list[Source] = []
-    for one in () if fresh else sources:
+    for one in sources:
         kept = known.get(one.digest) if not one.error else None
         if kept is not None:
             read.append(thawed(marshal.loads(kept))._replace(path=one.found.path))  # noqa: S302 - see cache.py
         elif not one.error:
             new.append(one)
-    fresh = fresh or (_read(new) if new else [])
-    told = {one.found.path for one in sources if one.error}
-    read += [one.facts for one in fresh if one.facts.path not in told]
+    fresh = _read(new) if new else []
+    read += [facts for _, facts, _ in fresh]
     present = {one.digest: known[one.digest] for one in sources if one.digest in known}
     return sorted(read, key=lambda facts: facts.path), lambda: _keep(present, fresh, cache)
 
 
-def _read(new: Sequence[Source]) -> list[Read]:
+def _read(new: Sequence[Source]) -> list[tuple[bytes, FileFacts, bytes]]:
     from statekit.audit.parallel import read_files  # noqa: PLC0415 - a second run reads nothing
 
-    return list(read_files([one.found for one in new], frozenset(one.found.path for one in new)))
+    return list(read_files(new))
 
 
-def _keep(known: Mapping[bytes, bytes], fresh: Sequence[Read], cache: Cache) -> None:
+def _keep(
+    known: Mapping[bytes, bytes], fresh: Sequence[tuple[bytes, FileFacts, bytes]], cache: Cache
+) -> None:
     if fresh and not cache.off:
-        good = (one for one in fresh if not one.source.error)
-        packed = {one.source.digest: one.packed or marshal.dumps(frozen(one.facts)) for one in good}
-        cache.keep_facts({**known, **packed})
+        cache.keep_facts(
+            {**known, **{digest: kept or marshal.dumps(frozen(facts)) for digest, facts, kept in fresh}}
+        )

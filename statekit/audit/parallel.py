@@ -12,27 +12,20 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, Self
+from typing import BinaryIO, Self
 
 import statekit
 from statekit.audit.facts import FileFacts, thawed
-from statekit.audit.files import Found, Source
-from statekit.audit.worker import Chunk, Row, read_file, take
+from statekit.audit.files import Source
+from statekit.audit.worker import Chunk, read_file, take
 
 __all__ = ["Read", "read_files"]
 
-
-class Read(NamedTuple):
-    """A file that was read."""
-
-    source: Source
-    facts: FileFacts
-    packed: bytes = b""
-    """The facts as they are kept: b"" where nobody has packed them yet."""
-
+Read = tuple[bytes, FileFacts, bytes]
+"""The hash of a file's content, its facts, and the same as they are kept: b"" where nobody has packed them yet."""
 
 ALONE = 1_000_000
 """Bytes of source that are read sooner than another interpreter is ready."""
@@ -42,34 +35,15 @@ CHUNKS = 40
 """For each process: so many that all end at nearly the same time."""
 
 
-def read_files(
-    files: Sequence[Found], named: frozenset[str] = frozenset(), processes: int | None = None
-) -> Iterator[Read]:
-    """Read files, in no order, but for generated ones that are not `named`.
-
-    `processes` at a time, as many as there are processors by default.
-    """
-    sizes = list(map(_size, files))
-    rows = [(index, *one, one.path in named) for index, one in enumerate(files)]
+def read_files(sources: Sequence[Source], processes: int | None = None) -> Iterator[Read]:
+    """Read files, in no order; `processes` at a time, as many as there are processors by default."""
     wanted = processes or _processors()
-    if wanted < 2 or (processes is None and sum(sizes) < ALONE):
-        for row in rows:
-            yield from _read_here(row)
+    if wanted < 2 or (processes is None and sum(one.size for one in sources) < ALONE):
+        for one in sources:
+            yield (*read_file(*one.found), b"")
         return
-    with _Crew(_chunks(rows, sizes, wanted * CHUNKS), wanted - 1) as crew:
+    with _Crew(_chunks(sources, wanted * CHUNKS), wanted - 1) as crew:
         yield from crew.read()
-
-
-def _read_here(row: Row) -> Iterator[Read]:
-    source, facts = read_file(*row[1:])
-    if source:
-        yield Read(source, facts)
-
-
-def _size(file: Found) -> int:
-    with suppress(OSError):
-        return os.stat(file.real).st_size  # noqa: PTH116 - thousands of files
-    return 0
 
 
 def _processors() -> int:
@@ -77,18 +51,18 @@ def _processors() -> int:
     return min(MOST, len(allowed))
 
 
-def _chunks(rows: Sequence[Row], sizes: Sequence[int], wanted: int) -> list[Chunk]:
+def _chunks(sources: Sequence[Source], wanted: int) -> list[Chunk]:
     """About as many chunks as wanted, at most 255; the largest files first, so that the last chunks are short work."""
-    order = sorted(rows, key=lambda row: -sizes[row[0]])
-    share = sum(sizes) / min(wanted, 200) + 1
+    order = sorted(range(len(sources)), key=lambda index: -sources[index].size)
+    share = sum(one.size for one in sources) / min(wanted, 200) + 1
     chunks: list[Chunk] = [[]]
     filled = 0
-    for row in order:
+    for index in order:
         if filled >= share:
             chunks.append([])
             filled = 0
-        chunks[-1].append(row)
-        filled += sizes[row[0]]
+        chunks[-1].append((index, *sources[index].found))
+        filled += sources[index].size
     return chunks
 
 
@@ -114,17 +88,19 @@ class _Crew:
 
     def read(self) -> Iterator[Read]:
         """Everything, once: own chunks, what the mates have ready in between, and at last what nobody delivered."""
-        missing = {row[0]: row for chunk in self.chunks for row in chunk}
+        missing = {index for chunk in self.chunks for index, _, _ in chunk}
         for index, read in self._in_turn():
-            del missing[index]
-            yield from read
-        for row in missing.values():
-            yield from _read_here(row)
+            missing.discard(index)
+            yield read
+        for chunk in self.chunks if missing else ():
+            for index, path, real in chunk:
+                if index in missing:
+                    yield (*read_file(path, real), b"")
 
-    def _in_turn(self) -> Iterator[tuple[int, Iterable[Read]]]:
+    def _in_turn(self) -> Iterator[tuple[int, Read]]:
         while (number := take(self.tokens)) is not None:
-            for row in self.chunks[number]:
-                yield row[0], _read_here(row)
+            for index, path, real in self.chunks[number]:
+                yield index, (*read_file(path, real), b"")
             for mate in self.mates:
                 yield from mate.answers()
         for mate in self.mates:
@@ -157,7 +133,7 @@ class _Mate:
                 pass_fds=(tokens,),
             )
 
-    def answers(self) -> Iterator[tuple[int, Iterable[Read]]]:
+    def answers(self) -> Iterator[tuple[int, Read]]:
         """What is complete by now and was not given out yet."""
         while True:
             head = os.pread(self._out.fileno(), 8, self._read)
@@ -166,8 +142,8 @@ class _Mate:
             if not size or len(body) < size:
                 return
             self._read += 8 + size
-            for index, bare, kept in marshal.loads(body):  # noqa: S302 - written by our own code a moment ago
-                yield index, _told(bare, kept)
+            for index, digest, kept in marshal.loads(body):  # noqa: S302 - written by our own code a moment ago
+                yield index, (digest, thawed(marshal.loads(kept)), kept)  # noqa: S302 - as above
 
     def dismiss(self) -> None:
         """End it, if it has not come to its end."""
@@ -175,12 +151,6 @@ class _Mate:
             self.process.kill()
         self.process.wait()
         self._out.close()
-
-
-def _told(bare: tuple[Any, ...] | None, kept: bytes) -> Iterator[Read]:
-    if bare:
-        found, *rest = bare
-        yield Read(Source(Found(*found), *rest), thawed(marshal.loads(kept)), kept)  # noqa: S302 - as above
 
 
 _START = (

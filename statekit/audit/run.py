@@ -13,7 +13,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from statekit.audit.cache import Cache, hash_of, program
 from statekit.audit.config import Config, nearest, selected
@@ -22,9 +21,6 @@ from statekit.audit.globs import Globs
 from statekit.audit.model import Confidence, Finding, Report, Severity
 from statekit.audit.outcome import Outcome, analysed
 from statekit.audit.suppress import suppressed
-
-if TYPE_CHECKING:
-    from statekit.audit.parallel import Read
 
 __all__ = ["audit", "judged_rules", "shown"]
 
@@ -76,24 +72,16 @@ def _no_collection() -> Iterator[None]:
 
 
 def _outcome(tree: Tree, config: Config, cache: Cache, *, score: bool) -> Outcome:
-    fresh = [] if cache.has_facts() else _read(tree)
-    sources = [one.source for one in fresh] or list(hashed(tree.python, tree.named))
+    sources = list(hashed(tree.python, tree.named))
     texts = list(hashed(tree.texts, tree.named))
     mark = _mark((*sources, *texts), config, score=score)
     kind = "scored" if score else "found"
-    kept = None if fresh else Outcome.recalled(cache.outcome(kind, mark))
+    kept = Outcome.recalled(cache.outcome(kind, mark))
     if kept is not None:
         return kept
-    outcome = analysed(tree.root, sources, texts, config, cache, score=score, fresh=fresh)
+    outcome = analysed(tree.root, sources, texts, config, cache, score=score)
     cache.keep_outcome(kind, mark, outcome.record())
     return outcome
-
-
-def _read(tree: Tree) -> list[Read]:
-    """All files read at once: to look whether they are known takes as long as to read a tenth of them."""
-    from statekit.audit.parallel import read_files  # noqa: PLC0415 - a second run reads nothing
-
-    return sorted(read_files(tree.python, tree.named), key=lambda one: one.source.found)
 
 
 def _mark(sources: Iterable[Source], config: Config, *, score: bool) -> bytes:

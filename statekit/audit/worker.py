@@ -10,34 +10,36 @@ import gc
 import marshal
 import os
 from collections.abc import Iterable
-from typing import Any, BinaryIO
+from hashlib import blake2b
+from typing import BinaryIO
 
 from statekit.audit.facts import FileFacts, frozen
-from statekit.audit.files import Found, Source, looked_at
 from statekit.audit.reading import read
 
-__all__ = ["Chunk", "Packed", "Row", "packed", "read_file", "serve", "take"]
+__all__ = ["Chunk", "Packed", "packed", "read_file", "serve", "take"]
 
-Row = tuple[int, str, str, bool]
-"""A file: which one, its path below the root, where it really is, whether it was given by name."""
-Chunk = list[Row]
-Packed = tuple[int, tuple[Any, ...] | None, bytes]
-"""Which file, its `Source` without names, its facts as `marshal` writes them."""
+Chunk = list[tuple[int, str, str]]
+"""Files: which one, its path below the root, where it really is."""
+Packed = tuple[int, bytes, bytes]
+"""Which file, the hash of what was read, its facts as `marshal` writes them."""
 
 
-def read_file(path: str, real: str, named: bool) -> tuple[Source | None, FileFacts]:
-    """A file and its facts, which have an `error` where it cannot be parsed; None where it is generated."""
-    source, data = looked_at(Found(path, real), named=named)
-    if source is None or source.error:
-        return source, _unread(path, source.error if source else "")
+def read_file(path: str, real: str) -> tuple[bytes, FileFacts]:
+    """The hash of a file's content and its facts; a file that cannot be read has an `error` in them."""
     try:
-        return source, read(path, data)
+        with open(real, "rb") as file:  # noqa: PTH123 - thousands of files
+            source = file.read()
+    except OSError as error:
+        return b"", _unread(path, error)
+    digest = blake2b(source, digest_size=16).digest()
+    try:
+        return digest, read(path, source)
     except Exception as error:  # noqa: BLE001 - one odd file must not end the audit of all others
-        return source, _unread(path, f"{type(error).__name__}: {error}")
+        return digest, _unread(path, error)
 
 
-def _unread(path: str, error: str) -> FileFacts:
-    return FileFacts(path, {}, (), (), (), (), (), {}, error)
+def _unread(path: str, error: Exception) -> FileFacts:
+    return FileFacts(path, {}, (), (), (), (), (), {}, f"{type(error).__name__}: {error}")
 
 
 def packed(facts: FileFacts) -> bytes:
@@ -52,9 +54,9 @@ def take(tokens: int) -> int | None:
 
 
 def _answer(chunk: Chunk) -> Iterable[Packed]:
-    for index, path, real, named in chunk:
-        source, facts = read_file(path, real, named)
-        yield index, source and (tuple(source.found), *source[1:]), packed(facts)
+    for index, path, real in chunk:
+        digest, facts = read_file(path, real)
+        yield index, digest, packed(facts)
 
 
 def serve(tokens: int, work: BinaryIO, out: BinaryIO) -> None:

@@ -10,7 +10,6 @@ import pytest
 
 from statekit.audit import cache as caches
 from statekit.audit import outcome as outcomes
-from statekit.audit import parallel
 from statekit.audit.cache import MAGIC, Cache, hash_of
 from statekit.audit.config import Config
 from statekit.audit.run import audit
@@ -46,13 +45,13 @@ def project(tmp_path: Path) -> Path:
 def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The files that are really read."""
     seen: list[str] = []
-    real = parallel.read_files
+    real = outcomes._read
 
-    def counted(files, *rest):
-        seen.extend(one.path for one in files)
-        return real(files, *rest)
+    def counted(new):
+        seen.extend(one.found.path for one in new)
+        return real(new)
 
-    monkeypatch.setattr(parallel, "read_files", counted)
+    monkeypatch.setattr(outcomes, "_read", counted)
     return seen
 
 
