@@ -217,7 +217,8 @@ def _by_time(case: Case, run: list[Change], points: dict[Category, float]) -> No
     back = any(map(_finds, run))
     if _stamped(case, run):
         points[Category.MEMO_CACHE] *= 0.4
-        limits = back and not case.words & {"time", "times"}
+        asked = back or any(f"{c.write.target}.get" in c.function.facts.calls for c in run)
+        limits = asked and not case.words & {"time", "times"}
         points[Category.RATE_LIMITER if limits else Category.OTHER_SINGLETON] += 1.3
     if words_of(case.state.name)[:1] in BEFORE and not back and Category.RATE_LIMITER not in points:
         points[Category.OTHER_SINGLETON] += 3.0
