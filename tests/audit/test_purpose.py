@@ -50,13 +50,13 @@ PLACES: dict[str, tuple[str, str, str]] = {
         """,
     ),
     "what was seen last": (
-        "_last_known",
+        "_last_jobs",
         "other_singleton",
         """
-        _last_known = {}
+        _last_jobs = {}
         @app.post("/report")
         def report():
-            _last_known[request.json["machine"]] = request.json["colour"]
+            _last_jobs[request.json["machine"]] = request.json["colour"]
             return ""
         """,
     ),
