@@ -73,7 +73,7 @@ class ClusterTransport(Nodes):
                 return  # whoever was waited for has it
             self._ask_around(deadline)
             while self._gone:
-                self._gone.pop().close()
+                self._gone.pop().retire()
         finally:
             self._looking.release()
 
@@ -214,7 +214,7 @@ class AsyncClusterTransport(Nodes):
             return error
         except StopIteration:
             while self._gone:
-                await self._gone.pop().close()
+                self._gone.pop().retire()
             return None
 
     async def _asked(self, exchange: Awaitable[list[Reply]]) -> Answer:

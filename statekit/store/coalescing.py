@@ -24,6 +24,7 @@ import contextlib
 import weakref
 from collections import deque
 from collections.abc import Awaitable, Callable
+from math import inf
 from typing import TYPE_CHECKING, Any, Final
 
 from statekit.errors import StoreUnavailable
@@ -55,6 +56,7 @@ class AsyncRedisTransport:
         self._fresh = fresh or (lambda: sibling(self._pool))
         self._lanes: dict[asyncio.AbstractEventLoop, Lane] = {}
         # a wire lives as long as its loop: one whose kit was dropped without `close` must be told
+        self._retiring: set[asyncio.Task[None]] = set()
         weakref.finalize(self, _abandoned, self._lanes).atexit = False
 
     def exchange(self, calls: Round, budget: float) -> Awaitable[list[Reply]]:
@@ -86,11 +88,23 @@ class AsyncRedisTransport:
     def subscriber(self) -> Any:
         return async_subscriber(self._pool)
 
-    async def close(self) -> None:
+    def retire(self) -> None:
+        """Close, on every loop, once what is under way there has arrived or its time is up."""
+        for loop in tuple(self._lanes):
+            with contextlib.suppress(RuntimeError):  # the loop is closed, and its sockets with it
+                loop.call_soon_threadsafe(self._retire_here)
+
+    def _retire_here(self) -> None:
+        task = asyncio.get_running_loop().create_task(self.close(inf))
+        self._retiring.add(task)
+        task.add_done_callback(self._retiring.discard)
+
+    async def close(self, patience: float = 1.0) -> None:
+        """Close on this loop; what is under way has so many seconds to arrive."""
         lane = self._lanes.pop(asyncio.get_running_loop(), None)
         if lane is None:
             return
-        await lane.finish()
+        await lane.finish(patience)
         if self._owned or lane.pool is not self._pool:
             await lane.pool.disconnect()
 

@@ -213,6 +213,7 @@ class RedisTransport:
         self._keeps = self._polls and keeps
         self._idle: list[Any] = []
         self._opening = threading.Lock()
+        self._retired = False
 
     def exchange(self, calls: Round, budget: float) -> list[Reply]:
         message = packed(calls)
@@ -236,7 +237,7 @@ class RedisTransport:
         except BaseException:
             self.drop(connection)
             raise
-        self._idle.append(connection)
+        self._keep(connection)
         return replies
 
     def send(self, message: bytes, budget: float) -> Any:
@@ -256,7 +257,10 @@ class RedisTransport:
         except BaseException:
             self.drop(connection)
             raise
-        self._pool.release(connection)
+        if self._retired:
+            self.drop(connection)
+        else:
+            self._pool.release(connection)
         return replies
 
     def _replies(self, connection: Any, count: int, deadline: float) -> list[Reply]:
@@ -281,6 +285,12 @@ class RedisTransport:
                 self._leave()
         return None
 
+    def _keep(self, connection: Any) -> None:
+        """Have a connection at hand for the next round, if there will be one."""
+        self._idle.append(connection)
+        if self._retired:  # asked once it is there: `retire` may have looked before
+            self._leave()
+
     def _leave(self) -> None:
         """Drop all idle connections: where one met a replica, so will the others."""
         idle, self._idle = self._idle, []
@@ -292,7 +302,7 @@ class RedisTransport:
         start = monotonic()
         connection = self._connected(budget)
         if self._polls and monotonic() - start > budget / 2:
-            self._idle.append(connection)
+            self._keep(connection)
             raise theirs.TimeoutError("its time budget is spent on connecting")
         return connection
 
@@ -312,7 +322,7 @@ class RedisTransport:
         opening = self._opening  # a fork puts another in its place
         try:
             with contextlib.suppress(theirs.RedisError, OSError):
-                self._idle.append(self._connected(OPENING))
+                self._keep(self._connected(OPENING))
         finally:
             opening.release()
 
@@ -324,14 +334,16 @@ class RedisTransport:
     def subscriber(self) -> RedisSubscriber:
         return RedisSubscriber(lambda: dedicated(self._pool, Retry(NoBackoff(), 0)), translated)
 
+    def retire(self) -> None:
+        """Close what is idle, and each connection in use once its round is over."""
+        self._retired = True
+        self._leave()
+        if self._owned:
+            self._pool.disconnect(inuse_connections=False)
+
     def close(self) -> None:
         with self._opening:  # what is being opened is to be closed too
-            idle, self._idle = self._idle, []
-        for connection in idle:
-            self._pool.release(connection)
-        if self._owned:
-            self._client.close()
-            self._pool.disconnect()
+            self.retire()
 
     def after_fork(self) -> None:
         """Forget the parent's connections. This process's copies of ours are closed, which the parent does not notice.

@@ -124,14 +124,16 @@ class Lane:
         task.add_done_callback(self._chores.discard)
         return task
 
-    async def finish(self) -> None:
-        """Let what is under way arrive, up to a second; then close."""
-        if self.aside is not None:
-            await self.aside.finish()
-        last = self._loop.time() + 1.0
-        while (self._line or self._sent()) and self._loop.time() < last:  # noqa: ASYNC110 - seldom, and short
-            await asyncio.sleep(0.005)
-        self.abort()
+    async def finish(self, patience: float) -> None:
+        """Let what is under way arrive, up to so many seconds or to its own deadline; then close."""
+        last = self._loop.time() + patience
+        try:
+            if self.aside is not None:
+                await self.aside.finish(patience)
+            while (self._line or self._sent()) and self._loop.time() < last:  # noqa: ASYNC110 - seldom, and short
+                await asyncio.sleep(0.005)
+        finally:  # a loop that ends cancels what waits here
+            self.abort()
         while self._chores:
             await asyncio.wait(self._chores)
 

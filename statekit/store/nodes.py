@@ -64,7 +64,8 @@ class Nodes:
         self._nodes: dict[Node, Any] = {}
         self.node(self._seeds[0])  # an option of the URL that means nothing is told now
         self._gone: list[Any] = []
-        """Transports of nodes that have left the cluster, to be closed."""
+        """Transports of nodes that have left the map, to be closed once what they carry has arrived: a master that hands over
+        is in no map for a moment, and has writes in hand."""
         self._breakers: dict[Node, Breaker] = {}
         self._failing: set[Node] = set()
         """Nodes that gave no answer when they were last asked."""

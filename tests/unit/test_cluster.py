@@ -30,7 +30,7 @@ class Fake:
         self.delay = 0.0
         self.maps = 0
         self.budgets: list[float] = []
-        self.closed = False
+        self.retired = False
 
     def answer(self, calls: Round, budget: float) -> list[Any]:
         self.budgets.append(budget)
@@ -47,8 +47,8 @@ class Fake:
             raise StoreTimeout("silent")
         return self.answer(calls, budget)
 
-    def close(self) -> None:
-        self.closed = True
+    def retire(self) -> None:
+        self.retired = True
 
 
 class AsyncFake(Fake):
@@ -59,8 +59,7 @@ class AsyncFake(Fake):
                 raise StoreTimeout("silent")
         return self.answer(calls, budget)
 
-    async def close(self) -> None:  # type: ignore[override]
-        self.closed = True
+    async def close(self) -> None: ...
 
 
 def cluster(kind: Callable[..., Any], fake: type[Fake]) -> tuple[Any, dict[Any, Any]]:
@@ -132,7 +131,7 @@ async def test_callers_in_a_loop_let_others_run_while_their_node_is_not_asked() 
 
 
 @pytest.mark.parametrize("colour", ["blocking", "asyncio"])
-def test_nodes_that_have_left_are_closed(colour: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nodes_that_have_left_are_retired(colour: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(nodes, "PAUSE", 0.0)
     kind: Any = ClusterTransport if colour == "blocking" else AsyncClusterTransport
     transport, made = cluster(kind, Fake if colour == "blocking" else AsyncFake)
@@ -145,6 +144,6 @@ def test_nodes_that_have_left_are_closed(colour: str, monkeypatch: pytest.Monkey
     left = transport.node(("c", 3))
     transport.doubt()
     assert exchange() == [b"ok"]
-    assert left.closed
-    assert not made[A].closed
+    assert left.retired
+    assert not made[A].retired
     assert transport.node(("c", 3)) is not None
