@@ -55,8 +55,8 @@ class AsyncRedisTransport:
         self._owned = owned
         self._fresh = fresh or (lambda: sibling(self._pool))
         self._lanes: dict[asyncio.AbstractEventLoop, Lane] = {}
-        # a wire lives as long as its loop: one whose kit was dropped without `close` must be told
         self._retiring: set[asyncio.Task[None]] = set()
+        # a wire lives as long as its loop: one whose kit was dropped without `close` must be told
         weakref.finalize(self, _abandoned, self._lanes).atexit = False
 
     def exchange(self, calls: Round, budget: float) -> Awaitable[list[Reply]]:

@@ -281,7 +281,7 @@ class RedisTransport:
             if connection.quiet():
                 return connection
             self.drop(connection)
-            if connection.demoted is not None:
+            if connection.demoted is not None:  # where one met a replica, so will the others
                 self._leave()
         return None
 
@@ -292,7 +292,7 @@ class RedisTransport:
             self._leave()
 
     def _leave(self) -> None:
-        """Drop all idle connections: where one met a replica, so will the others."""
+        """Drop all idle connections."""
         idle, self._idle = self._idle, []
         for connection in idle:
             self.drop(connection)
@@ -342,6 +342,7 @@ class RedisTransport:
             self._pool.disconnect(inuse_connections=False)
 
     def close(self) -> None:
+        """Close; rounds of other threads come to their end first, and later ones each open a connection of their own."""
         with self._opening:  # what is being opened is to be closed too
             self.retire()
 
