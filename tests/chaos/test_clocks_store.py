@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.chaos.test_clocks import ALGORITHMS, HOUR, Clock, library
-from tests.concurrency.test_pools import Fleet
+from tests.concurrency.test_pools import Fleet, viewer
 from tests.releases.members import Member
 from tests.servers import Server, binary, wait_until
 from tests.third_party import Stub
@@ -111,11 +111,14 @@ def test_sessions_and_writes_go_on(two: tuple[Member, Member], jump: Any) -> Non
 
 
 def test_a_pool_s_budget_holds_in_a_jump(store: Store, namespace: str, jump: Any) -> None:
+    """Of those who have joined: for who has not, a leap is like a store that comes back empty (docs/guarantees.md)."""
     stub = Stub()
     fleet = Fleet(store.url, namespace, stub)
     try:
         for _ in range(3):
             fleet.start(threads=3, hold=0.002, per_process=3, fleet=4)
+        with viewer(fleet, per_process=3, fleet=4) as kit:
+            wait_until(lambda: sorted(p.share for p in kit.pools.fleet("billing").processes) == [1, 1, 2], 60)
         wait_until(lambda: stub.live == 4, 60)
         jump()
         time.sleep(2)  # nothing to wait for: in all this time it must hold
